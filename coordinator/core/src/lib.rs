@@ -1,1 +1,14 @@
+//! The coordinator's mind: `Farm::apply(now, event) -> Step`.
+//!
+//! A deterministic value: no clock, no socket, no disk, no chance, no error. The same events give the same
+//! commands, for ever; order comes from ids. A refused request is an update, an impossible state is an assertion.
 
+pub mod failure;
+pub mod farm;
+pub mod ids;
+pub mod model_card;
+pub mod plan;
+pub mod spec;
+pub mod step;
+pub mod time;
+pub mod view;

@@ -1,0 +1,174 @@
+//! What goes into the mind and what comes out: events in; writes, commands and updates out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    failure::Failure,
+    ids::{AttemptId, DeviceId, JobId, SessionId, TaskId, WorkerId},
+    model_card::{Makes, Params},
+    plan::Plan,
+};
+
+/// Something that happened. The shell makes these from requests, messages and its clock.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A checked and planned job. A known `request_id` changes nothing: the update names the job it made then.
+    JobSubmitted { request_id: String, plan: Box<Plan> },
+    /// `now` kills running attempts; otherwise they stop after their denoise step.
+    JobCancelled { job: JobId, now: bool },
+    /// Failed or cancelled tasks get a fresh retry budget and are queued again.
+    TasksRetried { job: JobId, tasks: Vec<TaskId> },
+    WorkerJoined(Box<Joined>),
+    /// Any message of a session is a sign of life; this one is nothing else.
+    WorkerHeard { session: SessionId },
+    /// The stream ended. `goodbye` when the worker said so itself.
+    WorkerLeft { session: SessionId, goodbye: bool },
+    DeviceReported { session: SessionId, index: u32, resident_models: Vec<String> },
+    AttemptProgressed { session: SessionId, attempt: AttemptId, stage: Stage, step: u32, steps: u32 },
+    /// Rendered and saved under the attempt's prefix; not published yet.
+    AttemptSaved { session: SessionId, attempt: AttemptId, artifacts: Vec<Artifact>, times: Times },
+    AttemptFailed { session: SessionId, attempt: AttemptId, failure: Failure },
+    /// The answer to [`Command::Publish`]: the published files by their final names, or why not.
+    Published { attempt: AttemptId, outcome: Result<Vec<Artifact>, Failure> },
+    /// Time passed: leases and deadlines are checked, and free devices are given work. The shell sends one at the
+    /// end of each batch of events and at least every [`TICK_MS`].
+    Tick,
+}
+
+/// The shell's longest silence between two [`Event::Tick`]s.
+pub const TICK_MS: u64 = 200;
+
+/// A worker's hello.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    pub session: SessionId,
+    pub worker: WorkerId,
+    pub incarnation: String,
+    pub host: String,
+    pub version: String,
+    pub tags: Vec<String>,
+    pub devices: Vec<DeviceInfo>,
+    /// What it still runs from an earlier session: adopted or revoked.
+    pub running: Vec<AttemptId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceInfo {
+    pub index: u32,
+    pub kind: String,
+    pub model: String,
+    pub memory_bytes: u64,
+    pub threads: u32,
+    pub resident_models: Vec<String>,
+}
+
+/// What an attempt is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Stage {
+    Load,
+    Encode,
+    Denoise,
+    Decode,
+    Save,
+}
+
+/// Wall times of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Times {
+    pub load_ms: u64,
+    pub encode_ms: u64,
+    pub denoise_ms: u64,
+    pub decode_ms: u64,
+    pub save_ms: u64,
+}
+
+/// A file of an attempt (path under its prefix) or of a published task (path in the store).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    pub path: String,
+    pub size_bytes: u64,
+    /// sha256, hex.
+    pub digest: String,
+    pub media_type: String,
+}
+
+/// What one call of [`crate::farm::Farm::apply`] asks of the shell. Writes are made durable before any command is
+/// performed or any update is seen.
+#[derive(Debug, Default)]
+pub struct Step {
+    pub writes: Vec<Write>,
+    pub commands: Vec<Command>,
+    pub updates: Vec<Update>,
+}
+
+/// One key of the state store; `None` removes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    pub key: String,
+    pub value: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+pub enum Command {
+    Welcome { session: SessionId },
+    /// The session ends, and why; the worker is told.
+    Refuse { session: SessionId, reason: String },
+    Start(Box<Assignment>),
+    Revoke { session: SessionId, attempt: AttemptId, now: bool },
+    /// Put the attempt's files where they belong, each by a conditional put, the sidecar last; answered by
+    /// [`Event::Published`].
+    Publish { attempt: AttemptId, prefix: String, artifacts: Vec<Artifact>, output: Output },
+    /// Remove what a failed, lost or beaten attempt left under its prefix. No answer; best effort.
+    Collect { prefix: String },
+}
+
+/// One attempt for one device.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    pub session: SessionId,
+    pub device: DeviceId,
+    pub attempt: AttemptId,
+    pub recipe: Recipe,
+    /// Where the attempt saves: `.attempts/{job}/{layer}/{task}/{number}-{fence}`.
+    pub prefix: String,
+    /// The sidecar's fixed part as a JSON object: spec digest, job, show, layer, task, axes.
+    pub sidecar: String,
+    pub timeout_total_ms: u64,
+    pub timeout_no_progress_ms: u64,
+}
+
+/// One task, resolved: all that a rank needs, nothing of the farm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    pub model: String,
+    pub model_digest: String,
+    pub prompt: String,
+    pub negative_prompt: String,
+    pub seed: u64,
+    pub params: Params,
+    pub dtype: String,
+    pub output: Output,
+}
+
+/// Where one task's files go, relative to the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    pub makes: Makes,
+    /// For a clip: the folder of its frames, `{folder}/0001.png` ….
+    pub frames_dir: String,
+    /// For a still: its file.
+    pub still: String,
+    pub preview: String,
+    pub sidecar: String,
+    pub png_bits: u8,
+}
+
+/// Something a watcher may want to hear of. The shell reads the details from the farm's views when it tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Update {
+    /// The answer to a submission: the job of that request, new or known.
+    Accepted { request_id: String, job: JobId },
+    Job { job: JobId },
+    Task { task: TaskId },
+    Progress { task: TaskId, attempt: u32, device: DeviceId, stage: Stage, step: u32, steps: u32 },
+}
