@@ -1,0 +1,14 @@
+//! The tensors of a model by name: safetensors files, one or many, mapped and read on use.
+//!
+//! A model is built by one walk over the names it needs, whatever it is built from: files with their data, the same
+//! files by their headers alone (a check that costs no reading), or a bare list of shapes. So a layout that passes
+//! the check is the layout that loads. Nothing here knows an architecture.
+
+mod bytes;
+mod safetensors;
+mod source;
+mod tensor;
+
+pub(crate) use bytes::Bytes;
+pub use source::{Scope, Source};
+pub use tensor::Tensor;

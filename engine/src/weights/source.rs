@@ -1,0 +1,147 @@
+//! Hands out tensors by name and remembers which: a model must use all of its file and find all it needs in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use safetensors::Dtype;
+
+use super::safetensors::{Entry, Layout, open};
+use super::tensor::Tensor;
+use crate::error::Error;
+use crate::files::Files;
+
+/// What a model is built from.
+#[derive(Debug)]
+pub struct Source {
+    layout: Layout,
+    /// What errors that concern no single file name.
+    place: String,
+    data: bool,
+    taken: BTreeSet<String>,
+    parameters: u64,
+}
+
+impl Source {
+    /// The weights `stem.safetensors`, or `stem.safetensors.index.json` and its files, with their data.
+    ///
+    /// # Errors
+    /// `Missing`, `Truncated`, `Io`, or `Config` for an index that cannot be read.
+    pub fn open(files: &Files, stem: &str) -> Result<Self, Error> {
+        let layout = open(files, stem)?;
+        let place = if layout.files.len() == 1 {
+            layout.files[0].0.clone()
+        } else {
+            format!("{stem}.safetensors.index.json")
+        };
+        Ok(Self { layout, place, data: true, taken: BTreeSet::new(), parameters: 0 })
+    }
+
+    /// The same weights, of which only names, shapes and lengths are looked at: the tensors it gives are empty, so
+    /// what is built from it can be dropped and nothing else.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn headers(files: &Files, stem: &str) -> Result<Self, Error> {
+        Ok(Self { data: false, ..Self::open(files, stem)? })
+    }
+
+    /// A list of names and shapes without data, called `place` in errors.
+    pub fn shapes(place: &str, tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
+        let entries: BTreeMap<_, _> = tensors
+            .into_iter()
+            .map(|(name, shape)| (name, Entry { file: 0, dtype: Dtype::F32, shape, range: 0..0 }))
+            .collect();
+        let layout = Layout { files: vec![(place.to_owned(), None)], entries };
+        Self { layout, place: place.to_owned(), data: false, taken: BTreeSet::new(), parameters: 0 }
+    }
+
+    /// Takes tensor `name`, which must have exactly `shape`. A tensor may be taken more than once.
+    ///
+    /// # Errors
+    /// `MissingTensor`, `WrongShape`, `WrongDtype`.
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
+        let Some(entry) = self.layout.entries.get(name) else {
+            return Err(Error::MissingTensor { file: self.place.clone(), tensor: name.to_owned() });
+        };
+        let (file, bytes) = &self.layout.files[entry.file];
+        if entry.shape != shape {
+            return Err(Error::WrongShape {
+                file: file.clone(),
+                tensor: name.to_owned(),
+                expected: shape.to_vec(),
+                found: entry.shape.clone(),
+            });
+        }
+        if !matches!(entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return Err(Error::WrongDtype {
+                file: file.clone(),
+                tensor: name.to_owned(),
+                dtype: format!("{:?}", entry.dtype),
+            });
+        }
+        if self.taken.insert(name.to_owned()) {
+            self.parameters += shape.iter().product::<usize>() as u64;
+        }
+        let bytes = bytes.as_ref().filter(|_| self.data).map(|b| (b.clone(), entry.range.clone()));
+        Ok(Tensor::new(shape.to_vec(), entry.dtype, bytes))
+    }
+
+    /// Whether there is a tensor of that name; for the few that some releases have and others lack.
+    pub fn has(&self, name: &str) -> bool {
+        self.layout.entries.contains_key(name)
+    }
+
+    /// The names that begin with `prefix`.
+    pub fn root(&mut self) -> Scope<'_> {
+        Scope { source: self, prefix: String::new() }
+    }
+
+    /// Numbers in the tensors taken so far.
+    pub fn parameters(&self) -> u64 {
+        self.parameters
+    }
+
+    /// Ends the walk.
+    ///
+    /// # Errors
+    /// `Unused` when tensors are left that nobody took.
+    pub fn finish(&self) -> Result<(), Error> {
+        let left: Vec<String> =
+            self.layout.entries.keys().filter(|name| !self.taken.contains(*name)).cloned().collect();
+        if left.is_empty() { Ok(()) } else { Err(Error::Unused { file: self.place.clone(), tensors: left }) }
+    }
+}
+
+/// The tensors whose names begin with one prefix.
+#[derive(Debug)]
+pub struct Scope<'a> {
+    source: &'a mut Source,
+    prefix: String,
+}
+
+impl Scope<'_> {
+    /// The tensors below `name`, a part or several of them joined by dots.
+    pub fn at(&mut self, name: impl std::fmt::Display) -> Scope<'_> {
+        Scope { prefix: format!("{}{name}.", self.prefix), source: self.source }
+    }
+
+    /// As `Source::take`, with `name` counted from here.
+    ///
+    /// # Errors
+    /// As `Source::take`.
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
+        self.source.take(&format!("{}{name}", self.prefix), shape)
+    }
+
+    /// As `Source::has`, with `name` counted from here.
+    pub fn has(&self, name: &str) -> bool {
+        self.source.has(&format!("{}{name}", self.prefix))
+    }
+
+    /// Takes a tensor that belongs to the file but is not used here: an encoder beside its decoder.
+    ///
+    /// # Errors
+    /// As `Source::take`.
+    pub fn skip(&mut self, name: &str, shape: &[usize]) -> Result<(), Error> {
+        self.take(name, shape).map(drop)
+    }
+}
