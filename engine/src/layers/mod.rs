@@ -1,0 +1,7 @@
+//! Pieces that several models are made of. It knows no model.
+
+mod linear;
+mod timestep;
+
+pub(crate) use linear::Linear;
+pub(crate) use timestep::TimestepEmbedding;

@@ -1,0 +1,6 @@
+//! Text encoders: from words' numbers to states.
+
+mod t5;
+
+pub(crate) use t5::Config as T5Config;
+pub use t5::T5;

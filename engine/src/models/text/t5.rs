@@ -1,0 +1,192 @@
+//! The encoder half of T5 v1.1 (gated GELU), as LTX-Video uses it: over padded tokens and without a mask.
+//!
+//! No decoder, no plain-ReLU feed-forward of T5 v1.0.
+
+use crate::error::Error;
+use crate::kernels::{self, After, Bias, Finish, Heads, Norm};
+use crate::layers::Linear;
+use crate::settings::Settings;
+use crate::weights::{Scope, Source, Tensor};
+
+/// The sizes of a T5 encoder.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) width: usize,
+    heads: usize,
+    head: usize,
+    hidden: usize,
+    layers: usize,
+    words: usize,
+    buckets: usize,
+    farthest: usize,
+    eps: f32,
+}
+
+impl Config {
+    pub(crate) fn read(settings: &Settings) -> Result<Self, Error> {
+        settings.only("feed_forward_proj", "gated-gelu")?;
+        Ok(Self {
+            width: settings.size("d_model", None)?,
+            heads: settings.size("num_heads", None)?,
+            head: settings.size("d_kv", None)?,
+            hidden: settings.size("d_ff", None)?,
+            layers: settings.size("num_layers", None)?,
+            words: settings.size("vocab_size", None)?,
+            buckets: settings.size("relative_attention_num_buckets", Some(32))?,
+            farthest: settings.size("relative_attention_max_distance", Some(128))?,
+            eps: settings.number("layer_norm_epsilon", Some(1e-6))? as f32,
+        })
+    }
+}
+
+/// A loaded encoder. The table of words stays in its file and is read by the row.
+#[derive(Debug)]
+pub struct T5 {
+    config: Config,
+    words: Tensor,
+    distances: Vec<f32>,
+    blocks: Vec<Block>,
+    last: Vec<f32>,
+}
+
+#[derive(Debug)]
+struct Block {
+    attention_norm: Vec<f32>,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+    feed_norm: Vec<f32>,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+impl T5 {
+    pub(crate) fn load(config: Config, source: &mut Source) -> Result<Self, Error> {
+        let mut root = source.root();
+        let table = [config.words, config.width];
+        let words = root.take("shared.weight", &table)?;
+        if root.has("encoder.embed_tokens.weight") {
+            // Some releases store the one table under both of its names.
+            root.skip("encoder.embed_tokens.weight", &table)?;
+        }
+        let mut encoder = root.at("encoder");
+        let distances = encoder
+            .at("block.0.layer.0.SelfAttention.relative_attention_bias")
+            .take("weight", &[config.buckets, config.heads])?
+            .into_vec();
+        let blocks = (0..config.layers)
+            .map(|i| Block::load(encoder.at(format_args!("block.{i}")), &config))
+            .collect::<Result<_, _>>()?;
+        let last = encoder.at("final_layer_norm").take("weight", &[config.width])?.into_vec();
+        Ok(Self { config, words, distances, blocks, last })
+    }
+
+    /// States of `tokens`, `(tokens, width)`.
+    ///
+    /// # Errors
+    /// `Config` when the tokenizer gives a number that the table of words does not have.
+    pub fn encode(&self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+        let width = self.config.width;
+        let mut x = vec![0.0; tokens.len() * width];
+        for (&token, row) in tokens.iter().zip(x.chunks_exact_mut(width)) {
+            if !self.words.row(token as usize, row) {
+                return Err(Error::Config {
+                    file: "tokenizer/tokenizer.json".into(),
+                    key: "model.vocab".into(),
+                    message: format!("token {token} is beyond the encoder's {} words", self.config.words),
+                });
+            }
+        }
+        let bias = self.bias(tokens.len());
+        for block in &self.blocks {
+            x = block.apply(&self.config, x, &bias);
+        }
+        let mut out = vec![0.0; x.len()];
+        let norm = Norm::Rms { eps: self.config.eps };
+        kernels::norm(&x, width, norm, After::Weight(&self.last), &mut out);
+        Ok(out)
+    }
+
+    /// What each head adds for the distance of each pair, `(heads, tokens, tokens)`.
+    fn bias(&self, tokens: usize) -> Vec<f32> {
+        let Config { heads, buckets, farthest, .. } = self.config;
+        let mut bias = vec![0.0; heads * tokens * tokens];
+        for from in 0..tokens {
+            for to in 0..tokens {
+                let bucket = bucket(to as i64 - from as i64, buckets, farthest);
+                for head in 0..heads {
+                    bias[(head * tokens + from) * tokens + to] = self.distances[bucket * heads + head];
+                }
+            }
+        }
+        bias
+    }
+}
+
+impl Block {
+    fn load(mut scope: Scope<'_>, config: &Config) -> Result<Self, Error> {
+        let Config { width, hidden, .. } = *config;
+        let inner = config.heads * config.head;
+        let attention_norm = scope.at("layer.0.layer_norm").take("weight", &[width])?.into_vec();
+        let mut attention = scope.at("layer.0.SelfAttention");
+        let [query, key, value] =
+            ["q", "k", "v"].map(|name| Linear::load(attention.at(name), width, inner, false));
+        let out = Linear::load(attention.at("o"), inner, width, false)?;
+        let feed_norm = scope.at("layer.1.layer_norm").take("weight", &[width])?.into_vec();
+        let mut feed = scope.at("layer.1.DenseReluDense");
+        Ok(Self {
+            attention_norm,
+            query: query?,
+            key: key?,
+            value: value?,
+            out,
+            feed_norm,
+            gate: Linear::load(feed.at("wi_0"), width, hidden, false)?,
+            up: Linear::load(feed.at("wi_1"), width, hidden, false)?,
+            down: Linear::load(feed.at("wo"), hidden, width, false)?,
+        })
+    }
+
+    fn apply(&self, config: &Config, mut x: Vec<f32>, bias: &[f32]) -> Vec<f32> {
+        let norm = Norm::Rms { eps: config.eps };
+        let tokens = x.len() / config.width;
+        let mut normed = vec![0.0; x.len()];
+        kernels::norm(&x, config.width, norm, After::Weight(&self.attention_norm), &mut normed);
+        let [q, k, v] = [&self.query, &self.key, &self.value].map(|l| l.apply(&normed, Finish::Nothing));
+        // T5 was trained with unscaled scores.
+        let size = Heads {
+            batch: 1,
+            heads: config.heads,
+            head: config.head,
+            queries: tokens,
+            keys: tokens,
+            scale: 1.0,
+        };
+        let mut mixed = vec![0.0; q.len()];
+        kernels::attention(size, &q, &k, &v, Bias::Pairs(bias), &mut mixed);
+        let sum = self.out.apply(&mixed, Finish::AddTo { to: &x, gate: None });
+        kernels::norm(&sum, config.width, norm, After::Weight(&self.feed_norm), &mut normed);
+        let mut hidden = self.gate.apply(&normed, Finish::Gelu);
+        let up = self.up.apply(&normed, Finish::Nothing);
+        hidden.iter_mut().zip(&up).for_each(|(h, u)| *h *= u);
+        self.down.write(&hidden, Finish::AddTo { to: &sum, gate: None }, &mut x);
+        x
+    }
+}
+
+/// The bucket of a distance: half of the buckets for each direction, half of those one distance each, the others
+/// ever wider up to `farthest`.
+fn bucket(distance: i64, buckets: usize, farthest: usize) -> usize {
+    let half = buckets / 2;
+    let side = if distance > 0 { half } else { 0 };
+    let (near, exact) = (distance.unsigned_abs() as usize, half / 2);
+    if near < exact {
+        return side + near;
+    }
+    // The roundings of f32 decide the bucket at the borders, so the order of these is the order in which T5 was
+    // trained to do them.
+    let share = (near as f32 / exact as f32).ln() / (farthest as f64 / exact as f64).ln() as f32;
+    side + (exact + (share * (half - exact) as f32) as usize).min(half - 1)
+}

@@ -1,0 +1,177 @@
+//! One block: attention among the video's tokens, attention to the text, a feed-forward layer.
+
+use std::mem::swap;
+
+use super::attention::{Attention, EPS};
+use super::config::Config;
+use super::rope::Rope;
+use crate::error::Error;
+use crate::kernels::{self, After, Bias, Finish, Heads, Norm};
+use crate::layers::Linear;
+use crate::weights::Scope;
+
+/// Rows that go through the feed-forward layer at once: its hidden form is four times as wide as the stream and
+/// need not be there as a whole.
+const FEED_ROWS: usize = 1536;
+
+#[derive(Debug)]
+pub(super) struct Block {
+    heads: usize,
+    head: usize,
+    eps: f32,
+    table: Vec<f32>,
+    to_self: Attention,
+    to_text: Attention,
+    up: Linear,
+    down: Linear,
+}
+
+/// Shift, scale and gate of the self-attention, then of the feed-forward layer; each as wide as the stream.
+pub(super) struct Modulation {
+    values: Vec<f32>,
+    width: usize,
+}
+
+/// Keys and values of the text for one block, `(branches, tokens, width)`.
+#[derive(Debug)]
+pub(super) struct TextKeys {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+/// The working memory of a forward pass, each `(branches, tokens, width)`; `x` is the stream.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    pub(super) x: Vec<f32>,
+    pub(super) y: Vec<f32>,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    hidden: Vec<f32>,
+}
+
+impl Buffers {
+    /// Makes room for a stream of `len` values.
+    pub(super) fn resize(&mut self, len: usize) -> Result<(), Error> {
+        for buffer in [&mut self.x, &mut self.y, &mut self.q, &mut self.k, &mut self.v] {
+            buffer.try_reserve_exact(len.saturating_sub(buffer.len())).map_err(|_| Error::OutOfMemory {
+                what: "the transformer's working memory".into(),
+                bytes: 4 * len as u64,
+            })?;
+            buffer.resize(len, 0.0);
+        }
+        Ok(())
+    }
+
+    /// Copies the first `len` values of the stream over all of it.
+    pub(super) fn spread(&mut self, len: usize) {
+        let (first, others) = self.x.split_at_mut(len);
+        others.chunks_exact_mut(len).for_each(|other| other.copy_from_slice(first));
+    }
+}
+
+impl Modulation {
+    fn part(&self, i: usize) -> &[f32] {
+        &self.values[i * self.width..(i + 1) * self.width]
+    }
+}
+
+impl Block {
+    pub(super) fn load(mut scope: Scope<'_>, config: &Config) -> Result<Self, Error> {
+        let width = config.width();
+        Ok(Self {
+            heads: config.heads,
+            head: config.head,
+            eps: config.norm_eps,
+            table: scope.take("scale_shift_table", &[6, width])?.into_vec(),
+            to_self: Attention::load(scope.at("attn1"), config)?,
+            to_text: Attention::load(scope.at("attn2"), config)?,
+            up: Linear::load(scope.at("ff.net.0.proj"), width, 4 * width, true)?,
+            down: Linear::load(scope.at("ff.net.2"), 4 * width, width, true)?,
+        })
+    }
+
+    /// The block's own table moved by the noise level.
+    pub(super) fn modulation(&self, level: &[f32]) -> Modulation {
+        let values = self.table.iter().zip(level).map(|(t, l)| t + l).collect();
+        Modulation { values, width: level.len() / 6 }
+    }
+
+    /// Keys and values of `text (branches, tokens, width)`.
+    pub(super) fn text_keys(&self, text: &[f32]) -> TextKeys {
+        let attention = &self.to_text;
+        let raw = attention.key.apply(text, Finish::Nothing);
+        let mut keys = vec![0.0; raw.len()];
+        let (norm, after) = (Norm::Rms { eps: EPS }, After::Weight(&attention.key_norm));
+        kernels::norm(&raw, attention.key_norm.len(), norm, after, &mut keys);
+        TextKeys { keys, values: attention.value.apply(text, Finish::Nothing) }
+    }
+
+    /// Adds to the stream what each token takes from the others of its branch. Only the first `branches` are done.
+    pub(super) fn attend_self(
+        &self,
+        buffers: &mut Buffers,
+        branches: usize,
+        tokens: usize,
+        modulation: &Modulation,
+        rope: &Rope,
+    ) {
+        let len = branches * tokens * modulation.width;
+        let Buffers { x, y, q, k, v, .. } = buffers;
+        let attention = &self.to_self;
+        let after = After::Modulate { shift: modulation.part(0), scale: modulation.part(1) };
+        kernels::norm(&x[..len], modulation.width, Norm::Rms { eps: self.eps }, after, &mut y[..len]);
+        attention.query.write(&y[..len], Finish::Nothing, &mut q[..len]);
+        attention.key.write(&y[..len], Finish::Nothing, &mut k[..len]);
+        attention.value.write(&y[..len], Finish::Nothing, &mut v[..len]);
+        kernels::rms_norm_rope(&mut q[..len], &attention.query_norm, EPS, &rope.cos, &rope.sin);
+        kernels::rms_norm_rope(&mut k[..len], &attention.key_norm, EPS, &rope.cos, &rope.sin);
+        let size = self.size(branches, tokens, tokens);
+        kernels::attention(size, &q[..len], &k[..len], &v[..len], Bias::None, &mut y[..len]);
+        let finish = Finish::AddTo { to: &x[..len], gate: Some(modulation.part(2)) };
+        attention.out.write(&y[..len], finish, &mut q[..len]);
+        swap(x, q);
+    }
+
+    /// Adds to the stream what each token takes from the text of its branch.
+    pub(super) fn attend_text(
+        &self,
+        buffers: &mut Buffers,
+        branches: usize,
+        text: &TextKeys,
+        text_tokens: usize,
+        bias: Bias<'_>,
+    ) {
+        let Buffers { x, y, q, .. } = buffers;
+        let attention = &self.to_text;
+        let width = self.heads * self.head;
+        attention.query.write(x, Finish::Nothing, y);
+        let (norm, after) = (Norm::Rms { eps: EPS }, After::Weight(&attention.query_norm));
+        kernels::norm(y, width, norm, after, q);
+        let size = self.size(branches, x.len() / width / branches, text_tokens);
+        kernels::attention(size, q, &text.keys, &text.values, bias, y);
+        attention.out.write(y, Finish::AddTo { to: x, gate: None }, q);
+        swap(x, q);
+    }
+
+    /// Adds the feed-forward layer to the stream.
+    pub(super) fn feed(&self, buffers: &mut Buffers, modulation: &Modulation) {
+        let Buffers { x, y, q, hidden, .. } = buffers;
+        let width = modulation.width;
+        let after = After::Modulate { shift: modulation.part(3), scale: modulation.part(4) };
+        kernels::norm(x, width, Norm::Rms { eps: self.eps }, after, y);
+        let part = FEED_ROWS * width;
+        hidden.resize(4 * part.min(x.len()), 0.0);
+        for ((x, y), out) in x.chunks(part).zip(y.chunks(part)).zip(q.chunks_mut(part)) {
+            let hidden = &mut hidden[..4 * y.len()];
+            self.up.write(y, Finish::Gelu, hidden);
+            self.down.write(hidden, Finish::AddTo { to: x, gate: Some(modulation.part(5)) }, out);
+        }
+        swap(x, q);
+    }
+
+    fn size(&self, batch: usize, queries: usize, keys: usize) -> Heads {
+        let (heads, head) = (self.heads, self.head);
+        Heads { batch, heads, head, queries, keys, scale: 1.0 / (head as f32).sqrt() }
+    }
+}

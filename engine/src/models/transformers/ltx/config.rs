@@ -1,0 +1,56 @@
+//! The sizes in transformer/config.json. Switches that no release of LTX-Video uses are refused.
+
+use crate::error::Error;
+use crate::settings::Settings;
+
+/// The sizes of a transformer.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub in_channels: usize,
+    pub out_channels: usize,
+    pub heads: usize,
+    /// Width of a head.
+    pub head: usize,
+    pub layers: usize,
+    /// Width of the text states.
+    pub caption_channels: usize,
+    pub(super) norm_eps: f32,
+    pub(super) attention_bias: bool,
+    pub(super) attention_out_bias: bool,
+}
+
+impl Config {
+    pub(crate) fn read(settings: &Settings) -> Result<Self, Error> {
+        settings.only("qk_norm", "rms_norm_across_heads")?;
+        settings.only("activation_fn", "gelu-approximate")?;
+        settings.only("norm_elementwise_affine", false)?;
+        settings.only("patch_size", 1)?;
+        settings.only("patch_size_t", 1)?;
+        let in_channels = settings.size("in_channels", Some(128))?;
+        let config = Self {
+            in_channels,
+            out_channels: settings.size("out_channels", Some(in_channels))?,
+            heads: settings.size("num_attention_heads", Some(32))?,
+            head: settings.size("attention_head_dim", Some(64))?,
+            layers: settings.size("num_layers", Some(28))?,
+            caption_channels: settings.size("caption_channels", Some(4096))?,
+            norm_eps: settings.number("norm_eps", Some(1e-6))? as f32,
+            attention_bias: settings.flag("attention_bias", true)?,
+            attention_out_bias: settings.flag("attention_out_bias", true)?,
+        };
+        if !config.width().is_multiple_of(2) {
+            return Err(settings.wrong("attention_head_dim", "the rotary turn needs an even width"));
+        }
+        let cross = settings.size("cross_attention_dim", Some(2048))?;
+        if cross != config.width() {
+            let message = format!("{cross}, but projected text is {} wide", config.width());
+            return Err(settings.wrong("cross_attention_dim", message));
+        }
+        Ok(config)
+    }
+
+    /// Width of the stream: all heads side by side.
+    pub fn width(&self) -> usize {
+        self.heads * self.head
+    }
+}

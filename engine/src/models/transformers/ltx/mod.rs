@@ -1,0 +1,143 @@
+//! LTX-Video's transformer (diffusers' LTXVideoTransformer3DModel): queries and keys normalised over all heads, rotary
+//! turns over the whole width, one modulation table a block, text by cross-attention.
+//!
+//! It works on tokens in `(batch, tokens, channels)` order and on one noise level for the whole batch.
+
+mod attention;
+mod block;
+mod config;
+mod rope;
+
+use std::mem::swap;
+
+use crate::error::Error;
+use crate::kernels::{self, After, Bias, Finish, Norm};
+use crate::layers::{Linear, TimestepEmbedding};
+use crate::weights::Source;
+
+use block::{Block, Buffers, TextKeys};
+pub use config::Config;
+pub use rope::{Grid, Rope};
+
+/// A loaded transformer.
+#[derive(Debug)]
+pub struct Transformer {
+    config: Config,
+    enter: Linear,
+    time: TimestepEmbedding,
+    modulation: Linear,
+    text: [Linear; 2],
+    blocks: Vec<Block>,
+    last_table: Vec<f32>,
+    leave: Linear,
+}
+
+/// What is kept from step to step of one render: the blocks' view of the text, and working memory.
+#[derive(Debug)]
+pub struct Context {
+    branches: usize,
+    tokens: usize,
+    /// What is added to the score of each token, `(branches, tokens)`; none where every token counts.
+    mask: Option<Vec<f32>>,
+    blocks: Vec<TextKeys>,
+    buffers: Buffers,
+}
+
+/// Added to the score of a token of padding. Its share of the sum is then exactly zero.
+const HIDDEN: f32 = -10_000.0;
+
+impl Transformer {
+    /// # Errors
+    /// As `Source::take`.
+    pub fn load(config: Config, source: &mut Source) -> Result<Self, Error> {
+        let width = config.width();
+        let mut root = source.root();
+        let mut time = root.at("time_embed");
+        let embedding = TimestepEmbedding::load(time.at("emb.timestep_embedder"), width)?;
+        let modulation = Linear::load(time.at("linear"), width, 6 * width, true)?;
+        let mut text = root.at("caption_projection");
+        let text = [
+            Linear::load(text.at("linear_1"), config.caption_channels, width, true)?,
+            Linear::load(text.at("linear_2"), width, width, true)?,
+        ];
+        let blocks = (0..config.layers)
+            .map(|i| Block::load(root.at(format_args!("transformer_blocks.{i}")), &config))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            enter: Linear::load(root.at("proj_in"), config.in_channels, width, true)?,
+            time: embedding,
+            modulation,
+            text,
+            blocks,
+            last_table: root.take("scale_shift_table", &[2, width])?.into_vec(),
+            leave: Linear::load(root.at("proj_out"), width, config.out_channels, true)?,
+            config,
+        })
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Prepares the text of one or more branches: each is `(tokens, caption channels)` of the tokens that count.
+    pub fn context(&self, branches: &[&[f32]]) -> Context {
+        let channels = self.config.caption_channels;
+        let counts: Vec<usize> = branches.iter().map(|b| b.len() / channels).collect();
+        let tokens = counts.iter().copied().max().unwrap_or(0);
+        let mut states = vec![0.0; branches.len() * tokens * channels];
+        for (into, branch) in states.chunks_exact_mut(tokens * channels).zip(branches) {
+            into[..branch.len()].copy_from_slice(branch);
+        }
+        let mask = counts.iter().any(|&count| count < tokens).then(|| {
+            let shown = |&count: &usize| (0..tokens).map(move |t| if t < count { 0.0 } else { HIDDEN });
+            counts.iter().flat_map(shown).collect()
+        });
+        let states = self.text[1].apply(&self.text[0].apply(&states, Finish::Gelu), Finish::Nothing);
+        let blocks = self.blocks.iter().map(|block| block.text_keys(&states)).collect();
+        Context { branches: branches.len(), tokens, mask, blocks, buffers: Buffers::default() }
+    }
+
+    /// The velocity of each branch, `(branches, tokens, out channels)`, of the one `latents (tokens, in channels)`
+    /// that all branches share, at the noise level `timestep`. `seen` is shown the stream after each block,
+    /// `(branches, tokens, width)`.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn forward(
+        &self,
+        latents: &[f32],
+        timestep: f32,
+        rope: &Rope,
+        context: &mut Context,
+        seen: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Vec<f32>, Error> {
+        let (width, tokens) = (self.config.width(), latents.len() / self.config.in_channels);
+        let Context { branches, tokens: text_tokens, mask, blocks, buffers } = context;
+        buffers.resize(*branches * tokens * width)?;
+        self.enter.write(latents, Finish::Nothing, &mut buffers.x[..tokens * width]);
+        let mut embedded = self.time.apply(timestep);
+        let plain = embedded.clone();
+        kernels::silu(&mut embedded);
+        let modulation = self.modulation.apply(&embedded, Finish::Nothing);
+        let bias = mask.as_deref().map_or(Bias::None, Bias::Keys);
+        for (i, (block, text)) in self.blocks.iter().zip(blocks.iter()).enumerate() {
+            let modulation = block.modulation(&modulation);
+            // Until the first block looks at the text, all branches are the same: that part is done once.
+            let distinct = if i == 0 { 1 } else { *branches };
+            block.attend_self(buffers, distinct, tokens, &modulation, rope);
+            if i == 0 {
+                buffers.spread(tokens * width);
+            }
+            block.attend_text(buffers, *branches, text, *text_tokens, bias);
+            block.feed(buffers, &modulation);
+            seen(i, &buffers.x);
+        }
+        let [shift, scale]: [Vec<f32>; 2] = std::array::from_fn(|i| {
+            self.last_table[i * width..][..width].iter().zip(&plain).map(|(t, e)| t + e).collect()
+        });
+        let after = After::Modulate { scale: &scale, shift: &shift };
+        swap(&mut buffers.x, &mut buffers.y);
+        kernels::norm(&buffers.y, width, Norm::Layer { eps: 1e-6 }, after, &mut buffers.x);
+        Ok(self.leave.apply(&buffers.x, Finish::Nothing))
+    }
+}

@@ -1,0 +1,66 @@
+//! Where each token is in time and space, as the sines and cosines that turn queries and keys.
+//!
+//! All in f32 with the roundings of diffusers: the highest frequencies turn thousands of radians, so that a rounding
+//! of the frequency shows in the angle.
+
+use std::f64::consts::PI;
+
+/// Positions are told as shares of a clip of these frames, height and width.
+const BASE: [f32; 3] = [20.0, 2048.0, 2048.0];
+const THETA: f64 = 10_000.0;
+
+/// The tokens of a clip.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    /// Frames, rows and columns of latents.
+    pub size: [usize; 3],
+    /// Seconds and pixels from one latent to the next.
+    pub step: [f64; 3],
+}
+
+/// `cos` and `sin`, each `(tokens, width)`.
+#[derive(Debug)]
+pub struct Rope {
+    pub(super) cos: Vec<f32>,
+    pub(super) sin: Vec<f32>,
+}
+
+impl Rope {
+    /// The turns of all tokens of `grid` for a stream of `width`. A remainder of `width` over six is not turned.
+    pub fn new(grid: Grid, width: usize) -> Self {
+        let frequencies = frequencies(width / 6);
+        let [frames, rows, columns] = grid.size;
+        let tokens = frames * rows * columns;
+        let (mut cos, mut sin) = (Vec::with_capacity(tokens * width), Vec::with_capacity(tokens * width));
+        let still = width % 6;
+        for token in 0..tokens {
+            let at = [token / (rows * columns), token / columns % rows, token % columns];
+            let share: [f32; 3] =
+                std::array::from_fn(|axis| at[axis] as f32 * grid.step[axis] as f32 / BASE[axis]);
+            cos.extend(std::iter::repeat_n(1.0, still));
+            sin.extend(std::iter::repeat_n(0.0, still));
+            for frequency in &frequencies {
+                for share in share {
+                    let (s, c) = (frequency * (share * 2.0 - 1.0)).sin_cos();
+                    cos.extend([c, c]);
+                    sin.extend([s, s]);
+                }
+            }
+        }
+        Self { cos, sin }
+    }
+}
+
+/// From a quarter turn to `THETA` times as much, evenly on a logarithmic scale.
+fn frequencies(count: usize) -> Vec<f32> {
+    let by = 1.0 / (count.max(2) - 1) as f32;
+    (0..count)
+        .map(|i| {
+            // As torch.linspace: from whichever end is nearer, rounded once.
+            let from_end = || (-by).mul_add((count - 1 - i) as f32, 1.0);
+            let exponent = if i < count / 2 { i as f32 * by } else { from_end() };
+            let exponent = if count == 1 { 0.0 } else { exponent };
+            THETA.powf(f64::from(exponent)) as f32 * PI as f32 / 2.0
+        })
+        .collect()
+}

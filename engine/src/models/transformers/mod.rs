@@ -1,0 +1,3 @@
+//! Diffusion transformers: from noisy latents and text states to a velocity.
+
+pub mod ltx;
