@@ -1,0 +1,120 @@
+//! What a model is and what can be asked of it, found without building it: every configuration is read, every weights
+//! file is checked by its header and length, and all bytes are hashed. It runs nothing.
+
+mod digest;
+mod rule;
+
+use std::collections::BTreeMap;
+
+pub use rule::Rule;
+
+use crate::error::Error;
+use crate::files::Files;
+use crate::pipelines::load::{self, Reading};
+use crate::request::parse_size;
+
+/// Where a folder may set other defaults than the family's.
+const OWN: &str = "croft.json";
+
+/// What a model makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Makes {
+    Clip,
+}
+
+/// A model's card.
+#[derive(Clone, Debug)]
+pub struct Card {
+    pub name: String,
+    pub family: &'static str,
+    /// SHA-256 in hexadecimal over the SHA-256 and the name of each file.
+    pub digest: String,
+    /// Numbers in all tensors.
+    pub parameters: u64,
+    pub weights_bytes: u64,
+    pub makes: Makes,
+    /// What each parameter may be, by its name in a specification.
+    pub rules: BTreeMap<String, Rule>,
+    pub prompt_bytes_max: usize,
+}
+
+/// Checks the model and describes it.
+///
+/// # Errors
+/// Those of a model that cannot be loaded: `UnknownModel`, `Missing`, `MissingTensor`, `WrongShape`, `WrongDtype`,
+/// `Truncated`, `Unused`, `Config`, `Unsupported`, `Io`.
+pub fn card(model: &str) -> Result<Card, Error> {
+    let files = Files::open(model)?;
+    let parts = load::ltx(&files, Reading::Headers)?;
+    let mut rules = rules(&parts);
+    let mut names = parts.file_names.clone();
+    if files.has(OWN) {
+        own_defaults(&files, &mut rules)?;
+        names.push(OWN.into());
+    }
+    Ok(Card {
+        name: files.name(model),
+        family: "ltx-video",
+        digest: digest::digest(&files, names)?,
+        parameters: parts.parameters,
+        weights_bytes: parts.weights_bytes,
+        makes: Makes::Clip,
+        rules,
+        prompt_bytes_max: 4096,
+    })
+}
+
+/// Defaults are those of diffusers' LTXPipeline.
+fn rules(parts: &load::Ltx) -> BTreeMap<String, Rule> {
+    let number = |min, max, default| Rule::Number { min, max, default };
+    let whole = |min, max, multiple, remainder, default| Rule::Whole {
+        min,
+        max,
+        multiple,
+        remainder,
+        default: Some(default),
+    };
+    let frames = parts.video.frames_per_latent as u64;
+    let pixels = parts.video.pixels_per_latent as u32;
+    let mut rules = vec![
+        // diffusers asks for multiples of 32 whatever the autoencoder.
+        ("size", Rule::Size { multiple: lcm(32, pixels), min: 32, max: 2048, default: Some((704, 512)) }),
+        ("num_frames", whole(1, 1 + 128 * frames, frames, 1 % frames, 161)),
+        ("fps", number(1.0, 120.0, Some(25.0))),
+        ("steps", whole(1, 500, 1, 0, 50)),
+        ("guidance", number(1.0, 50.0, Some(3.0))),
+        ("guidance_rescale", number(0.0, 1.0, Some(0.0))),
+        ("max_sequence_length", whole(1, 512, 1, 0, 128)),
+    ];
+    if parts.video.timestep {
+        rules.push(("decode_timestep", number(0.0, 1.0, Some(0.0))));
+        rules.push(("decode_noise_scale", number(0.0, 1.0, None)));
+    }
+    rules.into_iter().map(|(name, rule)| (name.to_owned(), rule)).collect()
+}
+
+fn own_defaults(files: &Files, rules: &mut BTreeMap<String, Rule>) -> Result<(), Error> {
+    let json = files.json(OWN)?;
+    let Some(defaults) = json.get("defaults").and_then(|d| d.as_object()) else { return Ok(()) };
+    for (name, value) in defaults {
+        let wrong = |message: &str| Error::Config {
+            file: OWN.into(),
+            key: format!("defaults.{name}"),
+            message: message.into(),
+        };
+        let rule = rules.get_mut(name).ok_or_else(|| wrong("this model has no such parameter"))?;
+        let size = value.as_str().and_then(parse_size);
+        rule.set_default(value.as_f64(), size).map_err(|message| wrong(&message))?;
+    }
+    Ok(())
+}
+
+fn lcm(a: u32, b: u32) -> u32 {
+    let gcd = |mut a: u32, mut b: u32| {
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    a / gcd(a, b) * b
+}
