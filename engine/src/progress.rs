@@ -32,6 +32,12 @@ pub trait Observer {
     /// Denoising step `step` of `steps` is done, counted from 1.
     fn step(&mut self, _step: u32, _steps: u32) {}
 
+    /// The latents after a step, `(tokens, channels)`; the same step is announced by `step` next.
+    fn latents(&mut self, _step: u32, _latents: &[f32]) {}
+
+    /// The transformer's stream after block `block`, `(branches, tokens, width)`; for comparing with other engines.
+    fn block(&mut self, _block: usize, _stream: &[f32]) {}
+
     /// Asked after each stage and each denoising step; `true` ends the render with `Error::Cancelled`.
     fn cancelled(&self) -> bool {
         false

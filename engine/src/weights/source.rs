@@ -100,6 +100,16 @@ impl Source {
         self.parameters
     }
 
+    /// The files, with their folder.
+    pub fn file_names(&self) -> impl Iterator<Item = String> + '_ {
+        self.layout.files.iter().map(|(name, _)| name.clone())
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.layout.files.iter().filter_map(|(_, bytes)| bytes.as_ref()).map(|b| b.get().len() as u64).sum()
+    }
+
     /// Ends the walk.
     ///
     /// # Errors

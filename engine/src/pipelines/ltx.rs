@@ -1,0 +1,169 @@
+//! Text to video with LTX-Video, as diffusers' LTXPipeline does it: the same noise for a seed, the same levels, the
+//! same guidance. Images, other videos and several clips at once are not its work.
+
+use std::time::Instant;
+
+use super::decode::DecodeNoise;
+use super::denoise::{Guidance, denoise};
+use super::load::{self, Reading};
+use super::{Clip, Times};
+use crate::card::{Card, card};
+use crate::error::Error;
+use crate::files::Files;
+use crate::models::transformers::ltx::{Grid, Rope};
+use crate::noise::Generator;
+use crate::progress::{Observer, Stage};
+use crate::request::Request;
+
+/// A loaded model, ready to render.
+#[derive(Debug)]
+pub struct Pipeline {
+    parts: load::Ltx,
+    card: Card,
+}
+
+/// The random numbers of a render, each `(channels, frames, height, width)` of latents.
+#[derive(Clone, Debug)]
+pub struct Noise {
+    pub latents: Vec<f32>,
+    /// Mixed in before decoding; only for models whose decoder is told a noise level.
+    pub decode: Option<Vec<f32>>,
+}
+
+impl Pipeline {
+    /// Loads `builtin://NAME` or a folder in the diffusers layout.
+    ///
+    /// # Errors
+    /// As `card::card`.
+    pub fn load(model: &str) -> Result<Self, Error> {
+        Self::load_as(model, card(model)?)
+    }
+
+    /// Loads a model whose card is known, which saves hashing its files.
+    ///
+    /// # Errors
+    /// As `card::card`.
+    pub fn load_as(model: &str, card: Card) -> Result<Self, Error> {
+        let parts = load::ltx(&Files::open(model)?, Reading::All)?;
+        Ok(Self { parts, card })
+    }
+
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// Renders one clip from the noise of the request's seed.
+    ///
+    /// # Errors
+    /// `BadRequest`, `Cancelled`, `NanOutput`, `OutOfMemory`.
+    pub fn render(&mut self, request: &Request, observer: &mut dyn Observer) -> Result<Clip, Error> {
+        request.check(&self.card)?;
+        let noise = self.noise(request);
+        self.render_from(request, noise, observer)
+    }
+
+    /// The noise of the request's seed.
+    pub fn noise(&self, request: &Request) -> Noise {
+        let count =
+            self.latent_size(request).iter().product::<usize>() * self.parts.transformer.config().in_channels;
+        let mut generator = Generator::new(request.seed);
+        let latents = generator.normal(count);
+        Noise { latents, decode: self.parts.video.timestep.then(|| generator.normal(count)) }
+    }
+
+    /// Renders one clip from noise that is given.
+    ///
+    /// # Errors
+    /// As `render`; also `BadRequest` for noise of another size than the request's.
+    pub fn render_from(
+        &mut self,
+        request: &Request,
+        noise: Noise,
+        observer: &mut dyn Observer,
+    ) -> Result<Clip, Error> {
+        request.check(&self.card)?;
+        let mut times = Times::default();
+        let mut watch = Watch { observer, began: Instant::now() };
+        let size = self.latent_size(request);
+        let mut latents = self.tokens(&noise.latents, size)?;
+
+        watch.begin(Stage::Encode);
+        let guidance = (request.guidance > 1.0)
+            .then_some(Guidance { scale: request.guidance as f32, rescale: request.guidance_rescale as f32 });
+        let length = request.max_sequence_length as usize;
+        let prompt = self.parts.encoder.encode(&request.prompt, length)?;
+        let mut context = if guidance.is_some() {
+            let negative = self.parts.encoder.encode(&request.negative_prompt, length)?;
+            self.parts.transformer.context(&[&negative, &prompt])
+        } else {
+            self.parts.transformer.context(&[&prompt])
+        };
+        times.encode_ms = watch.end()?;
+
+        watch.begin(Stage::Denoise);
+        let transformer = &self.parts.transformer;
+        let levels = self.parts.schedule.levels(request.steps as usize, size.iter().product());
+        let video = &self.parts.video;
+        let pixels = video.pixels_per_latent as f64;
+        let step = [video.frames_per_latent as f64 / request.fps, pixels, pixels];
+        let rope = Rope::new(Grid { size, step }, transformer.config().width());
+        denoise(transformer, &levels, &rope, &mut context, guidance, &mut latents, watch.observer)?;
+        // The working memory of denoising goes before the decoder asks for its own.
+        drop((context, rope));
+        times.denoise_ms = watch.end()?;
+
+        watch.begin(Stage::Decode);
+        let noise = match (video.timestep, noise.decode) {
+            (true, Some(values)) => Some(DecodeNoise {
+                timestep: request.decode_timestep as f32,
+                share: request.decode_noise_scale as f32,
+                values,
+            }),
+            (true, None) => return Err(wrong_noise("this model's decoder takes noise as well")),
+            (false, _) => None,
+        };
+        let frames = video.decode(latents, size, noise)?;
+        times.decode_ms = watch.end()?;
+        Ok(Clip { width: request.width, height: request.height, fps: request.fps, frames, times })
+    }
+
+    fn latent_size(&self, request: &Request) -> [usize; 3] {
+        self.parts.video.latent_size(request.num_frames, request.height, request.width)
+    }
+
+    /// Latents drawn channel by channel, as `(tokens, channels)`.
+    fn tokens(&self, drawn: &[f32], size: [usize; 3]) -> Result<Vec<f32>, Error> {
+        let (channels, tokens) =
+            (self.parts.transformer.config().in_channels, size.iter().product::<usize>());
+        if drawn.len() != channels * tokens {
+            return Err(wrong_noise(&format!("{} values for {tokens} tokens of {channels}", drawn.len())));
+        }
+        Ok((0..drawn.len()).map(|i| drawn[i % channels * tokens + i / channels]).collect())
+    }
+}
+
+fn wrong_noise(message: &str) -> Error {
+    crate::request::bad("noise", message, "give the noise of this request's size, or none")
+}
+
+/// Tells the observer of stages and times them.
+struct Watch<'a> {
+    observer: &'a mut dyn Observer,
+    began: Instant,
+}
+
+impl Watch<'_> {
+    fn begin(&mut self, stage: Stage) {
+        self.observer.stage(stage);
+        self.began = Instant::now();
+    }
+
+    /// Milliseconds since the stage began.
+    fn end(&self) -> Result<f64, Error> {
+        if self.observer.cancelled() {
+            Err(Error::Cancelled)
+        } else {
+            Ok(self.began.elapsed().as_secs_f64() * 1e3)
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! From a request to a clip: encode, denoise, decode. Each stage is a file; the order is in `ltx`.
+
+mod decode;
+mod denoise;
+mod encode;
+pub(crate) mod load;
+mod ltx;
+
+pub use ltx::{Noise, Pipeline};
+
+/// A rendered clip.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clip {
+    pub width: u32,
+    pub height: u32,
+    pub fps: f64,
+    /// Frame by frame, each `(height, width, 3)` from 0 to 1.
+    pub frames: Vec<Vec<f32>>,
+    pub times: Times,
+}
+
+/// How long each stage took, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Times {
+    pub encode_ms: f64,
+    pub denoise_ms: f64,
+    pub decode_ms: f64,
+}
