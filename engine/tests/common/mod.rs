@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use croft_engine::request::Request;
 
 /// Where a reference render lies.
-pub fn golden(name: &str) -> PathBuf {
+pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/numerics/golden").join(name)
 }
 
 /// The model of a reference render, as the engine is told it.
-pub fn model(name: &str) -> String {
+pub(crate) fn model(name: &str) -> String {
     let path = golden(name).join("pipe").canonicalize().expect("the reference model is in the repository");
     path.to_str().expect("a path in UTF-8").to_owned()
 }
 
 /// What was asked of diffusers.
-pub fn request(name: &str) -> Request {
+pub(crate) fn request(name: &str) -> Request {
     let older = name == "ltx";
     Request {
         prompt: "a red circle moving right".into(),
