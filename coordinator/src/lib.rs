@@ -1,1 +1,28 @@
+//! The coordinator's body: it feeds the mind (`croft_core`) events, makes its writes durable, performs its commands
+//! and answers those who ask. It decides nothing about tasks, workers or time itself.
+//!
+//! ```text
+//!  api/ (tonic) --Handle--> run.rs: inbox -> Farm::apply ... Tick -> StateStore::commit -> effects.rs
+//!                              ^                                                        |-- sessions.rs (workers)
+//!                              '------------------- Published --------------------------'-- publish.rs  (store)
+//!                                                                                       '-- updates.rs  (watchers)
+//! ```
 
+mod api;
+mod clock;
+mod config;
+mod effects;
+mod error;
+mod handle;
+mod publish;
+pub mod registry;
+mod run;
+mod server;
+mod sessions;
+pub mod state;
+mod store_id;
+mod updates;
+
+pub use config::Config;
+pub use error::Error;
+pub use server::Coordinator;

@@ -1,0 +1,14 @@
+//! The one place where protobuf becomes the mind's words and back. What a stranger wrote is checked here.
+
+mod names;
+mod plan;
+mod values;
+mod views;
+mod worker;
+
+pub(super) use names::{parse_job, parse_task, selector};
+pub(super) use plan::{job_planned, plan};
+pub(super) use values::artifact;
+pub(super) use views::{job, progress, status, task, timestamp, worker};
+pub(super) use worker::{Named, attempt, event, hello};
+pub(crate) use worker::{assignment, attempt_ref};

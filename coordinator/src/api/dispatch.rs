@@ -1,0 +1,182 @@
+//! The workers' streams: each is read by a task of its own, and spoken to through its bounded queue.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use std::time::Duration;
+
+use croft_core::{farm::Farm, ids::SessionId, step::Event};
+use croft_proto::v1::{self, CoordinatorMessage, WorkerMessage, coordinator_message, worker_message::What};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
+
+use super::{convert, status::exhausted};
+use crate::{
+    handle::{Ended, Handle},
+    run::Desk,
+    sessions::{QUEUE, Session},
+};
+
+/// A stream that has not said hello by then is closed.
+const HELLO: Duration = Duration::from_secs(10);
+/// Streams at once.
+const STREAMS: usize = 4_096;
+
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    handle: Handle,
+    tasks: TaskTracker,
+    end: CancellationToken,
+    next: AtomicU64,
+    places: Arc<Semaphore>,
+}
+
+/// One stream's reader.
+struct Reader {
+    id: SessionId,
+    handle: Handle,
+    said: Streaming<WorkerMessage>,
+    out: mpsc::Sender<Result<CoordinatorMessage, Status>>,
+    end: CancellationToken,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Dispatch {
+    /// `first` is the first session's number; it rises from one life of the coordinator to the next.
+    pub(crate) fn new(handle: Handle, tasks: TaskTracker, end: CancellationToken, first: u64) -> Self {
+        let places = Arc::new(Semaphore::new(STREAMS));
+        Self { handle, tasks, end, next: AtomicU64::new(first), places }
+    }
+}
+
+#[tonic::async_trait]
+impl v1::dispatch_server::Dispatch for Dispatch {
+    type SessionStream = ReceiverStream<Result<CoordinatorMessage, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<WorkerMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let place = self.places.clone().try_acquire_owned();
+        let place = place.map_err(|_| exhausted("workers", format!("{STREAMS} workers are here already")))?;
+        let (out, told) = mpsc::channel(QUEUE);
+        let id = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let reader = Reader {
+            id,
+            handle: self.handle.clone(),
+            said: request.into_inner(),
+            out,
+            end: self.end.child_token(),
+            _place: place,
+        };
+        let span = tracing::info_span!("session", session = id.0, worker = tracing::field::Empty);
+        // A coordinator that has ended needs no word of its workers.
+        let read = async move {
+            if let Err(ended) = reader.run().await {
+                tracing::debug!(%ended, "session");
+            }
+        };
+        self.tasks.spawn(read.instrument(span));
+        Ok(Response::new(ReceiverStream::new(told)))
+    }
+}
+
+impl Reader {
+    async fn run(self) -> Result<(), Ended> {
+        let Self { id, handle, mut said, out, end, _place } = self;
+        let Some(hello) = hello(&mut said, &out, &end).await else { return Ok(()) };
+        let (mut joined, running) = match convert::hello(id, hello) {
+            Ok(hello) => hello,
+            Err(reason) => {
+                tracing::warn!(reason, "worker refused");
+                let refused = coordinator_message::What::Refused(v1::Refused { reason });
+                // A worker that is gone need not hear it.
+                let _ = out.try_send(Ok(CoordinatorMessage { what: Some(refused) }));
+                return Ok(());
+            }
+        };
+        tracing::Span::current().record("worker", joined.worker.as_str());
+        tracing::info!(
+            devices = joined.devices.len(),
+            host = joined.host,
+            version = joined.version,
+            "worker joined"
+        );
+        // `out` goes to the farm's thread, which alone decides from here on when the stream ends.
+        let closed = end.clone();
+        let enter = move |desk: &mut Desk| {
+            let mut strangers = Vec::new();
+            for attempt in running {
+                match convert::attempt(attempt.clone()).and_then(|named| named.find(&desk.farm)) {
+                    Some(known) => joined.running.push(known),
+                    None => strangers.push(attempt),
+                }
+            }
+            desk.sessions.enter(id, Session { out, closed, strangers });
+            joined
+        };
+        let joined = handle.ask(enter).await?;
+        handle.tell(Event::WorkerJoined(Box::new(joined))).await?;
+        let goodbye = read(id, &handle, &mut said, &end).await?;
+        let left = move |_: &Farm| Some(Event::WorkerLeft { session: id, goodbye });
+        handle.act(left, move |desk| desk.sessions.leave(id)).await?;
+        tracing::info!(goodbye, "worker left");
+        Ok(())
+    }
+}
+
+/// The first message, when it comes in time and is a hello.
+async fn hello(
+    said: &mut Streaming<WorkerMessage>,
+    out: &mpsc::Sender<Result<CoordinatorMessage, Status>>,
+    end: &CancellationToken,
+) -> Option<v1::Hello> {
+    let first = tokio::select! {
+        first = timeout(HELLO, said.message()) => first,
+        () = end.cancelled() => return None,
+    };
+    let refusal = match first {
+        Ok(Ok(Some(WorkerMessage { what: Some(What::Hello(hello)) }))) => return Some(hello),
+        Ok(Ok(None) | Err(_)) => return None,
+        Ok(Ok(Some(_))) => Status::invalid_argument("the first message must be a hello"),
+        Err(_) => Status::deadline_exceeded(format!("no hello came within {} s", HELLO.as_secs())),
+    };
+    // Whoever is gone need not hear it.
+    let _ = out.try_send(Err(refusal));
+    None
+}
+
+/// Hands on what the worker says until its stream ends; whether it said goodbye.
+async fn read(
+    id: SessionId,
+    handle: &Handle,
+    said: &mut Streaming<WorkerMessage>,
+    end: &CancellationToken,
+) -> Result<bool, Ended> {
+    loop {
+        let message = tokio::select! {
+            message = said.message() => message,
+            () = end.cancelled() => return Ok(false),
+        };
+        match message {
+            Ok(Some(WorkerMessage { what: Some(What::Goodbye(_)) })) => return Ok(true),
+            Ok(Some(WorkerMessage { what: Some(what) })) => {
+                handle.tell_made(convert::event(id, what)).await?
+            }
+            // Of a newer worker; it was told which protocol is spoken here.
+            Ok(Some(WorkerMessage { what: None })) => {}
+            Ok(None) => return Ok(false),
+            Err(status) => {
+                tracing::info!(error = status.message(), "stream broke");
+                return Ok(false);
+            }
+        }
+    }
+}

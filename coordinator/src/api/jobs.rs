@@ -1,0 +1,211 @@
+//! The service of studios and pipeline TDs.
+
+use croft_core::{
+    farm::Farm,
+    ids::{JobId, TaskId},
+    step::Event,
+    view::TaskState,
+};
+use croft_proto::v1;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{
+    convert, page,
+    planning::{Planner, Text},
+    status::{invalid, not_found},
+    watch::{Watch, Watching},
+};
+use crate::handle::Handle;
+
+const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Outputs that a plan shows.
+const SAMPLES: u64 = 5;
+
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    handle: Handle,
+    planner: Planner,
+    watching: Watching,
+}
+
+impl Jobs {
+    /// Its watches end with `end`.
+    pub(crate) fn new(handle: Handle, end: CancellationToken) -> Self {
+        Self { watching: Watching::new(handle.clone(), end), planner: Planner::default(), handle }
+    }
+}
+
+#[tonic::async_trait]
+impl v1::jobs_server::Jobs for Jobs {
+    async fn create_job(&self, request: Request<v1::CreateJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let request = request.into_inner();
+        let id = match request.request_id {
+            id if id.len() > REQUEST_ID_BYTES_MAX => {
+                return Err(invalid("request_id", format!("{REQUEST_ID_BYTES_MAX} bytes at most")));
+            }
+            id if id.is_empty() => Uuid::new_v4().to_string(),
+            id => id,
+        };
+        let text =
+            Text { name: request.spec_name, spec: request.spec, files: request.files, set: request.set };
+        if request.validate_only {
+            return Ok(Response::new(convert::job_planned(&self.planner.plan(text).await?)));
+        }
+        // A client that asks again after a lost answer need not wait for the planning again.
+        let known = id.clone();
+        let known =
+            self.handle.ask(move |desk| desk.farm.request(&known).and_then(|job| desk.farm.job(&job)));
+        if let Some(job) = known.await? {
+            return Ok(Response::new(convert::job(job)));
+        }
+        let plan = Box::new(self.planner.plan(text).await?);
+        let (asked, made) = (id.clone(), id);
+        let job = self.handle.act(
+            move |_| Some(Event::JobSubmitted { request_id: asked, plan }),
+            move |desk| desk.farm.request(&made).and_then(|job| desk.farm.job(&job)),
+        );
+        let job = job.await?.ok_or_else(|| Status::internal("the job was not entered"))?;
+        tracing::info!(job = %job.id, tasks = job.counts.total(), "job created");
+        Ok(Response::new(convert::job(job)))
+    }
+
+    async fn plan_job(&self, request: Request<v1::PlanJobRequest>) -> Result<Response<v1::JobPlan>, Status> {
+        let request = request.into_inner();
+        let text =
+            Text { name: request.spec_name, spec: request.spec, files: request.files, set: request.set };
+        let plan = self.planner.plan(text).await?;
+        let asked: Vec<_> =
+            plan.layers().iter().map(|layer| (layer.card.clone(), u64::from(layer.tasks))).collect();
+        let forecasts = self
+            .handle
+            .ask(move |desk| {
+                asked.iter().map(|(card, tasks)| desk.farm.forecast(card, *tasks)).collect::<Vec<_>>()
+            })
+            .await?;
+        Ok(Response::new(convert::plan(&plan, &forecasts, SAMPLES)))
+    }
+
+    async fn get_job(&self, request: Request<v1::GetJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let name = request.into_inner().name;
+        let id = convert::parse_job("name", &name)?;
+        let job = self.handle.ask(move |desk| desk.farm.job(&id)).await?;
+        Ok(Response::new(convert::job(job.ok_or_else(|| not_found("job", &name))?)))
+    }
+
+    async fn list_jobs(
+        &self,
+        request: Request<v1::ListJobsRequest>,
+    ) -> Result<Response<v1::ListJobsResponse>, Status> {
+        let v1::ListJobsRequest { page_size, page_token, show } = request.into_inner();
+        let size = page::size(page_size);
+        let from =
+            page::read::<1>(&page_token)?.map_or(0, |[from]| usize::try_from(from).unwrap_or(usize::MAX));
+        let (jobs, more) = self
+            .handle
+            .ask(move |desk| {
+                let jobs = desk.farm.jobs().into_iter().filter(|job| show.is_empty() || job.show == show);
+                let mut jobs: Vec<_> = jobs.skip(from).take(size + 1).collect();
+                let more = jobs.len() > size;
+                jobs.truncate(size);
+                (jobs, more)
+            })
+            .await?;
+        let next = if more { page::write([(from + size) as u64]) } else { String::new() };
+        let jobs = jobs.into_iter().map(convert::job).collect();
+        Ok(Response::new(v1::ListJobsResponse { jobs, next_page_token: next }))
+    }
+
+    async fn cancel_job(&self, request: Request<v1::CancelJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let v1::CancelJobRequest { name, now } = request.into_inner();
+        let id = convert::parse_job("name", &name)?;
+        let (job, seen) = (id.clone(), id);
+        let event = move |farm: &Farm| farm.plan(&job).is_some().then_some(Event::JobCancelled { job, now });
+        let job = self.handle.act(event, move |desk| desk.farm.job(&seen)).await?;
+        let job = job.ok_or_else(|| not_found("job", &name))?;
+        tracing::info!(job = %job.id, now, "job cancelled");
+        Ok(Response::new(convert::job(job)))
+    }
+
+    async fn list_tasks(
+        &self,
+        request: Request<v1::ListTasksRequest>,
+    ) -> Result<Response<v1::ListTasksResponse>, Status> {
+        let v1::ListTasksRequest { parent, selector, page_size, page_token } = request.into_inner();
+        let job = convert::parse_job("parent", &parent)?;
+        let selector = convert::selector(selector)?;
+        let size = page::size(page_size);
+        let after = match page::read::<2>(&page_token)? {
+            Some([layer, task]) => Some(task_id(&job, layer, task)?),
+            None => None,
+        };
+        let tasks =
+            self.handle.ask(move |desk| desk.farm.tasks(&job, &selector, after.as_ref(), size + 1)).await?;
+        let mut tasks = tasks.ok_or_else(|| not_found("job", &parent))?;
+        let more = tasks.len() > size;
+        tasks.truncate(size);
+        let next = match tasks.last() {
+            Some(last) if more => page::write([u64::from(last.id.layer), u64::from(last.id.task)]),
+            _ => String::new(),
+        };
+        let tasks = tasks.into_iter().map(convert::task).collect();
+        Ok(Response::new(v1::ListTasksResponse { tasks, next_page_token: next }))
+    }
+
+    async fn get_task(&self, request: Request<v1::GetTaskRequest>) -> Result<Response<v1::Task>, Status> {
+        let name = request.into_inner().name;
+        let (job, layer, task) = convert::parse_task("name", &name)?;
+        let found = self
+            .handle
+            .ask(move |desk| {
+                let layer = desk.farm.layer_index(&job, &layer)?;
+                desk.farm.task(&TaskId { job, layer, task })
+            })
+            .await?;
+        Ok(Response::new(convert::task(found.ok_or_else(|| not_found("task", &name))?)))
+    }
+
+    async fn retry_tasks(
+        &self,
+        request: Request<v1::RetryTasksRequest>,
+    ) -> Result<Response<v1::RetryTasksResponse>, Status> {
+        let v1::RetryTasksRequest { parent, selector } = request.into_inner();
+        let job = convert::parse_job("parent", &parent)?;
+        let mut selector = convert::selector(selector)?;
+        let retryable = [TaskState::Failed, TaskState::Cancelled];
+        if selector.states.is_empty() {
+            selector.states = retryable.to_vec();
+        }
+        selector.states.retain(|state| retryable.contains(state));
+        if selector.states.is_empty() {
+            return Err(invalid("selector.states", "only failed and cancelled tasks can be retried"));
+        }
+        let (asked, seen) = (job.clone(), job);
+        let (count, counted) = tokio::sync::oneshot::channel();
+        let event = move |farm: &Farm| {
+            let tasks = farm.task_ids(&asked, &selector)?;
+            // The receiver lives until the answer below.
+            let _ = count.send(tasks.len() as u64);
+            (!tasks.is_empty()).then_some(Event::TasksRetried { job: asked, tasks })
+        };
+        let job = self.handle.act(event, move |desk| desk.farm.job(&seen)).await?;
+        let job = job.ok_or_else(|| not_found("job", &parent))?;
+        let queued = counted.await.unwrap_or(0);
+        tracing::info!(job = %job.id, queued, "tasks retried");
+        Ok(Response::new(v1::RetryTasksResponse { queued, job: Some(convert::job(job)) }))
+    }
+
+    type WatchJobStream = Watch;
+
+    async fn watch_job(&self, request: Request<v1::WatchJobRequest>) -> Result<Response<Watch>, Status> {
+        let v1::WatchJobRequest { name, resume_token } = request.into_inner();
+        let id = convert::parse_job("name", &name)?;
+        Ok(Response::new(self.watching.begin(id, &name, &resume_token).await?))
+    }
+}
+
+fn task_id(job: &JobId, layer: u64, task: u64) -> Result<TaskId, Status> {
+    let number = |n: u64| u32::try_from(n).map_err(|_| invalid("page_token", "names no task"));
+    Ok(TaskId { job: job.clone(), layer: number(layer)?, task: number(task)? })
+}

@@ -1,0 +1,20 @@
+//! The gRPC services. A service reads its request, asks the farm through the handle and words the answer; the farm
+//! decides.
+
+mod artifacts;
+pub(crate) mod convert;
+mod dispatch;
+mod farm;
+mod jobs;
+mod page;
+pub(crate) mod paths;
+mod planning;
+mod status;
+mod too_large;
+mod watch;
+
+pub(crate) use artifacts::Artifacts;
+pub(crate) use dispatch::Dispatch;
+pub(crate) use farm::Farm;
+pub(crate) use jobs::Jobs;
+pub(crate) use too_large::TooLarge;

@@ -1,0 +1,56 @@
+//! Refusals: a gRPC status with the details of google.rpc, so that a program can say which field was wrong.
+
+use croft_core::spec::Problem;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::handle::Ended;
+
+/// Problems of one spec that are told at once.
+const PROBLEMS_TOLD: usize = 64;
+
+/// `INVALID_ARGUMENT` for one field of a request.
+pub(super) fn invalid(field: &str, description: impl Into<String>) -> Status {
+    let description = description.into();
+    let details = ErrorDetails::with_bad_request_violation(field, description.clone());
+    Status::with_error_details(Code::InvalidArgument, format!("{field}: {description}"), details)
+}
+
+/// `NOT_FOUND` for a named thing.
+pub(super) fn not_found(kind: &str, name: &str) -> Status {
+    let details = ErrorDetails::with_resource_info(kind, name, "", "");
+    Status::with_error_details(Code::NotFound, format!("{kind} '{name}' not found"), details)
+}
+
+/// `INVALID_ARGUMENT` with every problem of a spec, the first one in words.
+pub(super) fn problems(name: &str, problems: &[Problem]) -> Status {
+    let place = if name.is_empty() { "spec" } else { name };
+    let more = match problems.len() {
+        0 | 1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    let first = problems.first().map_or_else(|| "refused".to_owned(), ToString::to_string);
+    let violations: Vec<FieldViolation> = problems
+        .iter()
+        .take(PROBLEMS_TOLD)
+        .map(|p| {
+            let remedy = if p.remedy.is_empty() { String::new() } else { format!("; {}", p.remedy) };
+            FieldViolation::new(&p.field, format!("{}:{}: {}{remedy}", p.line, p.column, p.message))
+        })
+        .collect();
+    let details = ErrorDetails::with_bad_request(violations);
+    Status::with_error_details(Code::InvalidArgument, format!("{place}:{first}{more}"), details)
+}
+
+/// `RESOURCE_EXHAUSTED`: a bound that protects everybody.
+pub(super) fn exhausted(subject: &str, description: impl Into<String>) -> Status {
+    let description = description.into();
+    let details = ErrorDetails::with_quota_failure_violation(subject, description.clone());
+    Status::with_error_details(Code::ResourceExhausted, description, details)
+}
+
+impl From<Ended> for Status {
+    fn from(ended: Ended) -> Self {
+        Self::unavailable(ended.to_string())
+    }
+}

@@ -1,0 +1,48 @@
+//! Performs the mind's commands: what goes to workers, and what the store must do.
+
+use croft_core::step::Command;
+use tokio_util::task::TaskTracker;
+
+use crate::{handle::Handle, publish::Publisher, run::Desk};
+
+/// Hands for commands that take their time. Its tasks end with the tracker that owns them.
+#[derive(Debug)]
+pub(crate) struct Effects {
+    pub(crate) publisher: Publisher,
+    pub(crate) handle: Handle,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) runtime: tokio::runtime::Handle,
+}
+
+impl Effects {
+    /// Never waits: whatever could is left to a task, as many as there are attempts to publish or collect.
+    pub(crate) fn perform(&self, desk: &mut Desk, command: Command) {
+        match command {
+            Command::Welcome { session } => desk.sessions.welcome(session),
+            Command::Refuse { session, reason } => desk.sessions.refuse(session, reason),
+            Command::HangUp { session } => desk.sessions.hang_up(session),
+            Command::Start(assignment) => desk.sessions.start(&desk.farm, *assignment),
+            Command::Revoke { session, attempt, now } => {
+                desk.sessions.revoke(&desk.farm, session, &attempt, now)
+            }
+            Command::Publish { attempt, prefix, artifacts, output } => {
+                let publisher = self.publisher.clone();
+                let handle = self.handle.clone();
+                self.tasks.spawn_on(
+                    async move {
+                        let event = publisher.publish(attempt, &prefix, artifacts, &output).await;
+                        // Until the outcome is durable the attempt's files may be asked for again.
+                        if handle.act(move |_| Some(event), |_| ()).await.is_ok() {
+                            publisher.collect(&prefix).await;
+                        }
+                    },
+                    &self.runtime,
+                );
+            }
+            Command::Collect { prefix } => {
+                let publisher = self.publisher.clone();
+                self.tasks.spawn_on(async move { publisher.collect(&prefix).await }, &self.runtime);
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Why a coordinator cannot start or go on.
+
+use std::net::SocketAddr;
+
+/// An end of the coordinator that nobody asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error(
+        "{listen}: plaintext is refused anywhere but on loopback; listen on 127.0.0.1 and reach it through an SSH \
+         tunnel, `ssh -L 7400:127.0.0.1:{} HOST`", listen.port()
+    )]
+    PlaintextRefused { listen: SocketAddr },
+    #[error("cannot listen on {listen}: {source}")]
+    Listen { listen: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Store(#[from] croft_proto::store::Error),
+    #[error("artifact store {url}: its id '.croft/store-id' can neither be read nor written: {source}")]
+    StoreId { url: String, source: object_store::Error },
+    #[error("the state store failed, and nothing may go on that it does not know of: {0}")]
+    State(#[from] crate::state::Error),
+    #[error("the server failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    #[error("server reflection cannot describe the services: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    #[error("a part of the coordinator panicked: {0}")]
+    Panicked(#[from] tokio::task::JoinError),
+}

@@ -1,0 +1,261 @@
+//! Publication: an attempt's files get their final names, each only if that name is free, the sidecar last. Its
+//! presence says that the task is whole.
+//!
+//! Doing it again changes nothing: a name that holds the same bytes counts as done, one that holds others ends the
+//! publication and is named. Nothing published is ever overwritten.
+
+mod sidecar;
+
+use std::{sync::Arc, time::Duration};
+
+use croft_core::{
+    failure::{Cause, Failure},
+    ids::AttemptId,
+    step::{Artifact, Event, Output},
+};
+use futures::TryStreamExt;
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path};
+use sha2::{Digest, Sha256};
+use tokio::{sync::Semaphore, time};
+use tracing::Instrument;
+
+/// What the attempt calls its sidecar.
+pub(crate) const SIDECAR: &str = "sidecar.json";
+
+/// Tries of one publication when the store fails, and the first wait; it grows fourfold.
+const TRIES: u32 = 4;
+const WAIT: Duration = Duration::from_millis(100);
+/// A store that has not answered for this long will not.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Prefixes removed at once.
+const COLLECTIONS: usize = 4;
+
+/// Publishes attempts and removes what they leave. Cheap to clone; the bounds are shared.
+#[derive(Debug, Clone)]
+pub(crate) struct Publisher {
+    store: Arc<dyn ObjectStore>,
+    publications: Arc<Semaphore>,
+    collections: Arc<Semaphore>,
+}
+
+/// Why a publication stopped.
+enum Stop {
+    /// Another try may do better.
+    Store(StoreError),
+    Fail(Failure),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Publisher {
+    /// At most `publications` run at once; the others wait their turn.
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, publications: usize) -> Self {
+        Self {
+            store,
+            publications: Arc::new(Semaphore::new(publications.max(1))),
+            collections: Arc::new(Semaphore::new(COLLECTIONS)),
+        }
+    }
+
+    /// Gives the files of an attempt their final names; the answer is [`Event::Published`].
+    pub(crate) async fn publish(
+        &self,
+        attempt: AttemptId,
+        prefix: &str,
+        artifacts: Vec<Artifact>,
+        output: &Output,
+    ) -> Event {
+        let span = tracing::info_span!(
+            "publish", job = %attempt.task.job, layer = attempt.task.layer, task = attempt.task.task + 1,
+            attempt = attempt.number
+        );
+        let outcome = async {
+            let _turn = self.publications.acquire().await;
+            let outcome = match time::timeout(PATIENCE, self.tries(prefix, &artifacts, output)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(unavailable(&format!("no answer within {} s", PATIENCE.as_secs()))),
+            };
+            match &outcome {
+                Ok(files) => tracing::debug!(files = files.len(), "published"),
+                Err(failure) => tracing::warn!(cause = failure.cause.name(), "{}", failure.message),
+            }
+            outcome
+        }
+        .instrument(span)
+        .await;
+        Event::Published { attempt, outcome }
+    }
+
+    /// Removes all that lies under an attempt's prefix. Best effort: what stays is only waste.
+    pub(crate) async fn collect(&self, prefix: &str) {
+        let _turn = self.collections.acquire().await;
+        let Ok(root) = Path::parse(prefix) else {
+            tracing::error!(prefix, "not a prefix");
+            return;
+        };
+        let removed = async {
+            let files: Vec<_> =
+                self.store.list(Some(&root)).map_ok(|found| found.location).try_collect().await?;
+            for file in files {
+                match self.store.delete(&file).await {
+                    Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        match time::timeout(PATIENCE, removed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(prefix, %error, "an attempt's files stay"),
+            Err(_) => tracing::warn!(prefix, "an attempt's files stay: the store does not answer"),
+        }
+    }
+
+    async fn tries(
+        &self,
+        prefix: &str,
+        artifacts: &[Artifact],
+        output: &Output,
+    ) -> Result<Vec<Artifact>, Failure> {
+        let mut wait = WAIT;
+        for left in (0..TRIES).rev() {
+            match self.once(prefix, artifacts, output).await {
+                Ok(files) => return Ok(files),
+                Err(Stop::Fail(failure)) => return Err(failure),
+                Err(Stop::Store(error)) if left == 0 => return Err(unavailable(&error.to_string())),
+                Err(Stop::Store(error)) => {
+                    tracing::info!(%error, left, "publication is tried again");
+                    time::sleep(wait).await;
+                    wait *= 4;
+                }
+            }
+        }
+        Err(unavailable("it was not tried"))
+    }
+
+    async fn once(
+        &self,
+        prefix: &str,
+        artifacts: &[Artifact],
+        output: &Output,
+    ) -> Result<Vec<Artifact>, Stop> {
+        let mut published = Vec::with_capacity(artifacts.len());
+        let mut sidecar = None;
+        for artifact in artifacts {
+            let from = parse(&format!("{prefix}/{}", artifact.path))?;
+            if artifact.path == SIDECAR {
+                sidecar = Some((from, artifact));
+                continue;
+            }
+            let to = place(&artifact.path, output)?;
+            self.put(&from, &to, artifact).await?;
+            published.push(artifact.clone());
+        }
+        if let Some((from, artifact)) = sidecar {
+            published.push(self.put_sidecar(&from, &parse(&output.sidecar)?, artifact).await?);
+        }
+        Ok(published)
+    }
+
+    async fn put(&self, from: &Path, to: &Path, artifact: &Artifact) -> Result<(), Stop> {
+        let copied = match self.store.copy_if_not_exists(from, to).await {
+            // S3 has no such copy: the bytes come through here.
+            Err(StoreError::NotSupported { .. } | StoreError::NotImplemented { .. }) => {
+                self.carry(from, to).await
+            }
+            copied => copied,
+        };
+        match copied {
+            Ok(()) => Ok(()),
+            Err(StoreError::AlreadyExists { .. }) => self.must_be_same(to, artifact).await,
+            // An earlier try may have published and removed it.
+            Err(StoreError::NotFound { .. }) => match self.digest(to).await {
+                Ok(digest) if digest == artifact.digest => Ok(()),
+                Ok(_) | Err(StoreError::NotFound { .. }) => Err(Stop::Fail(vanished(from))),
+                Err(error) => Err(error.into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn carry(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
+        let bytes = self.store.get(from).await?.bytes().await?;
+        self.store.put_opts(to, PutPayload::from_bytes(bytes), PutMode::Create.into()).await.map(drop)
+    }
+
+    async fn must_be_same(&self, to: &Path, artifact: &Artifact) -> Result<(), Stop> {
+        if self.digest(to).await? == artifact.digest { Ok(()) } else { Err(Stop::Fail(exists(to))) }
+    }
+
+    /// sha256 of an object, hex, read as a stream.
+    async fn digest(&self, path: &Path) -> Result<String, StoreError> {
+        let mut chunks = self.store.get(path).await?.into_stream();
+        let mut hash = Sha256::new();
+        while let Some(chunk) = chunks.try_next().await? {
+            hash.update(&chunk);
+        }
+        Ok(hex(&hash.finalize()))
+    }
+}
+
+/// Where an attempt's file goes: among what its recipe said it would make, and nowhere else.
+fn place(path: &str, output: &Output) -> Result<Path, Stop> {
+    let frame = path.strip_prefix(output.frames_dir.as_str()).and_then(|rest| rest.strip_prefix('/'));
+    let is_frame = !output.frames_dir.is_empty() && frame.is_some_and(|f| !f.is_empty() && !f.contains('/'));
+    let is_named = !path.is_empty() && (path == output.still || path == output.preview);
+    if is_frame || is_named {
+        return parse(path);
+    }
+    Err(Stop::Fail(Failure::new(
+        Cause::Internal,
+        format!("the worker reports a file that its task does not make: '{path}'"),
+        "the worker's version may differ from the coordinator's: run `croft workers`",
+    )))
+}
+
+fn parse(path: &str) -> Result<Path, Stop> {
+    let parsed = Path::parse(path).ok().filter(crate::api::paths::is_public_or_attempt);
+    parsed.ok_or_else(|| {
+        let message = format!("'{path}' is no path of a file in the store");
+        Stop::Fail(Failure::new(Cause::Internal, message, "change the output template of the layer"))
+    })
+}
+
+fn unavailable(what: &str) -> Failure {
+    Failure::new(
+        Cause::StoreUnavailable,
+        format!("the artifact store cannot publish: {what}"),
+        "check that the store is reachable and may be written by the coordinator",
+    )
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::new(
+        Cause::OutputExists,
+        format!("'{path}' exists with other contents"),
+        "move the file away, or give the job another output template or store",
+    )
+}
+
+fn vanished(path: &Path) -> Failure {
+    Failure::new(
+        Cause::StoreUnavailable,
+        format!("the attempt's file '{path}' is gone from the store"),
+        "keep lifecycle rules and clean-ups away from '.attempts'",
+    )
+}
+
+fn hex(digest: &[u8]) -> String {
+    use std::fmt::Write;
+    digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a String takes everything");
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! The coordinator as a whole: bound, run, and taken down in good order. It owns every task that it starts.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use croft_core::farm::Farm;
+use croft_proto::{DESCRIPTORS, MESSAGE_BYTES_MAX, v1};
+use object_store::ObjectStore;
+use tokio::{
+    net::TcpListener,
+    runtime,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::{
+    Server,
+    server::{Router, TcpIncoming},
+};
+
+use crate::{
+    api::{self, TooLarge},
+    clock::Clock,
+    config::{Config, without_secrets},
+    effects::Effects,
+    error::Error,
+    handle::{self, Handle},
+    publish::Publisher,
+    run::{Desk, Loop},
+    sessions::{Greeting, Sessions},
+    state::Memory,
+    store_id,
+    updates::Updates,
+};
+
+/// Requests of one connection at once.
+const REQUESTS: usize = 1_024;
+/// A connection is probed this often, and dropped when the probe goes unanswered as long.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Publications in flight at the end may take this long.
+const LAST_PUBLICATIONS: Duration = Duration::from_secs(10);
+/// Open requests at the end may take this long.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
+/// A coordinator that listens already and runs when told.
+#[derive(Debug)]
+pub struct Coordinator {
+    config: Config,
+    listener: TcpListener,
+    address: SocketAddr,
+    store: Arc<dyn ObjectStore>,
+    store_id: String,
+}
+
+impl Coordinator {
+    /// Opens the store and the port; a client may dial from here on and is served once it runs.
+    ///
+    /// # Errors
+    /// When the address is not loopback, is taken, or the store can neither be read nor written.
+    pub async fn bind(config: Config) -> Result<Self, Error> {
+        let listen = config.listen;
+        if !listen.ip().is_loopback() {
+            return Err(Error::PlaintextRefused { listen });
+        }
+        let url = without_secrets(&config.artifacts);
+        let store = croft_proto::store::open(&config.artifacts)?;
+        let store_id = store_id::of(&*store).await.map_err(|source| Error::StoreId { url, source })?;
+        let listener = TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen, source })?;
+        let address = listener.local_addr().map_err(|source| Error::Listen { listen, source })?;
+        Ok(Self { config, listener, address, store, store_id })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`; then ends every stream, lets publications in flight finish, and returns when all that
+    /// it started has ended.
+    ///
+    /// # Errors
+    /// When the state store fails, the server fails, or a part of it panics.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let clock = Clock::start();
+        let tasks = TaskTracker::new();
+        let (handle, inbox) = handle::inbox();
+        // Ends the streams of workers and watchers, and the server. The guards are for a caller that drops this future.
+        let closing = CancellationToken::new();
+        let _closing_guard = closing.clone().drop_guard();
+
+        // Milliseconds times 2^20: what is minted by counting from here lies above whatever an earlier life minted.
+        let seed = clock.now().0 << 20;
+        let state = Box::new(Memory::default());
+        let farm_config = croft_core::farm::Config {
+            lease_ms: self.config.lease_ms,
+            ..croft_core::farm::Config::default()
+        };
+        let greeting = Greeting {
+            lease_ms: self.config.lease_ms,
+            artifacts: without_secrets(&self.config.artifacts),
+            store_id: self.store_id.clone(),
+        };
+        let desk = Desk {
+            farm: Farm::new(farm_config, seed),
+            sessions: Sessions::new(greeting),
+            updates: Updates::new(seed),
+            clock,
+        };
+        let effects = Effects {
+            publisher: Publisher::new(self.store.clone(), self.config.publications),
+            handle: handle.clone(),
+            tasks: tasks.clone(),
+            runtime: runtime::Handle::current(),
+        };
+        let mut parts = JoinSet::new();
+        let stop = CancellationToken::new();
+        let _stop_guard = stop.clone().drop_guard();
+        let brain = Loop { desk, inbox, state, effects, stop: stop.clone() };
+        let on = runtime::Handle::current();
+        parts.spawn_blocking(move || brain.run(&on));
+
+        let router = self.router(&handle, &tasks, &closing, seed)?;
+        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let stopping = closing.clone();
+        parts.spawn(async move {
+            let serve = router.serve_with_incoming_shutdown(incoming, stopping.clone().cancelled_owned());
+            let overdue = async {
+                stopping.cancelled().await;
+                sleep(LAST_REQUESTS).await;
+            };
+            tokio::select! {
+                served = serve => served.map_err(Error::from),
+                () = overdue => Ok(()),
+            }
+        });
+        tracing::info!(address = %self.address, artifacts = without_secrets(&self.config.artifacts), "listening");
+
+        // Neither part ends by itself: one that did takes the other with it.
+        let mut outcome = tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            ended = parts.join_next() => flatten(ended),
+        };
+        closing.cancel();
+        tasks.close();
+        if timeout(LAST_PUBLICATIONS, tasks.wait()).await.is_err() {
+            tracing::warn!(left = tasks.len(), "publications were cut off; their tasks are rendered again");
+        }
+        stop.cancel();
+        while let Some(ended) = parts.join_next().await {
+            outcome = outcome.and(flatten(Some(ended)));
+        }
+        outcome
+    }
+
+    fn router(
+        &self,
+        handle: &Handle,
+        tasks: &TaskTracker,
+        end: &CancellationToken,
+        first_session: u64,
+    ) -> Result<Router, Error> {
+        let jobs = api::Jobs::new(handle.clone(), end.clone());
+        let artifacts = api::Artifacts::new(handle.clone(), self.store.clone());
+        let farm = api::Farm { handle: handle.clone(), artifacts: without_secrets(&self.config.artifacts) };
+        let dispatch = api::Dispatch::new(handle.clone(), tasks.clone(), end.clone(), first_session);
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .build_v1()?;
+        // Healthy means that it answers: a coordinator that cannot commit ends.
+        let (_reporter, health) = tonic_health::server::health_reporter();
+        let max = MESSAGE_BYTES_MAX;
+        Ok(Server::builder()
+            .concurrency_limit_per_connection(REQUESTS)
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE))
+            .add_service(health)
+            .add_service(reflection)
+            .add_service(TooLarge(v1::jobs_server::JobsServer::new(jobs).max_decoding_message_size(max)))
+            .add_service(v1::artifacts_server::ArtifactsServer::new(artifacts).max_decoding_message_size(max))
+            .add_service(v1::farm_server::FarmServer::new(farm))
+            .add_service(v1::dispatch_server::DispatchServer::new(dispatch).max_decoding_message_size(max)))
+    }
+}
+
+fn flatten(ended: Option<Result<Result<(), Error>, tokio::task::JoinError>>) -> Result<(), Error> {
+    match ended {
+        Some(Ok(outcome)) => outcome,
+        Some(Err(panicked)) => Err(panicked.into()),
+        None => Ok(()),
+    }
+}
