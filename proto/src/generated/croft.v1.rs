@@ -1700,7 +1700,7 @@ pub mod artifacts_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Published files of a job, in the order of their paths.
+        /// Published files of a job, in the order of their tasks.
         pub async fn list_artifacts(
             &mut self,
             request: impl tonic::IntoRequest<super::ListArtifactsRequest>,
@@ -1792,7 +1792,7 @@ pub mod artifacts_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ArtifactsServer.
     #[async_trait]
     pub trait Artifacts: std::marker::Send + std::marker::Sync + 'static {
-        /// Published files of a job, in the order of their paths.
+        /// Published files of a job, in the order of their tasks.
         async fn list_artifacts(
             &self,
             request: tonic::Request<super::ListArtifactsRequest>,
