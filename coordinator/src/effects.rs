@@ -2,8 +2,9 @@
 
 use croft_core::step::Command;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
-use crate::{handle::Handle, publish::Publisher, run::Desk};
+use crate::{handle::Handle, log, publish::Publisher, run::Desk};
 
 /// Hands for commands that take their time. Its tasks end with the tracker that owns them.
 #[derive(Debug)]
@@ -28,6 +29,9 @@ impl Effects {
             Command::Publish { attempt, prefix, artifacts, output } => {
                 let publisher = self.publisher.clone();
                 let handle = self.handle.clone();
+                let span = tracing::info_span!(
+                    "publish", job = %attempt.task.job, task = log::name(&desk.farm, &attempt), attempt = attempt.number
+                );
                 self.tasks.spawn_on(
                     async move {
                         let event = publisher.publish(attempt, &prefix, artifacts, &output).await;
@@ -35,7 +39,8 @@ impl Effects {
                         if handle.act(move |_| Some(event), |_| ()).await.is_ok() {
                             publisher.collect(&prefix).await;
                         }
-                    },
+                    }
+                    .instrument(span),
                     &self.runtime,
                 );
             }

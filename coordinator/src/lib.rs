@@ -14,6 +14,7 @@ mod config;
 mod effects;
 mod error;
 mod handle;
+mod log;
 mod publish;
 pub mod registry;
 mod run;

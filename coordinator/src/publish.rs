@@ -17,7 +17,6 @@ use futures::TryStreamExt;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path};
 use sha2::{Digest, Sha256};
 use tokio::{sync::Semaphore, time};
-use tracing::Instrument;
 
 /// What the attempt calls its sidecar.
 pub(crate) const SIDECAR: &str = "sidecar.json";
@@ -69,24 +68,15 @@ impl Publisher {
         artifacts: Vec<Artifact>,
         output: &Output,
     ) -> Event {
-        let span = tracing::info_span!(
-            "publish", job = %attempt.task.job, layer = attempt.task.layer, task = attempt.task.task + 1,
-            attempt = attempt.number
-        );
-        let outcome = async {
-            let _turn = self.publications.acquire().await;
-            let outcome = match time::timeout(PATIENCE, self.tries(prefix, &artifacts, output)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(unavailable(&format!("no answer within {} s", PATIENCE.as_secs()))),
-            };
-            match &outcome {
-                Ok(files) => tracing::debug!(files = files.len(), "published"),
-                Err(failure) => tracing::warn!(cause = failure.cause.name(), "{}", failure.message),
-            }
-            outcome
+        let _turn = self.publications.acquire().await;
+        let outcome = match time::timeout(PATIENCE, self.tries(prefix, &artifacts, output)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(unavailable(&format!("no answer within {} s", PATIENCE.as_secs()))),
+        };
+        match &outcome {
+            Ok(files) => tracing::debug!(files = files.len(), "published"),
+            Err(failure) => tracing::warn!(cause = failure.cause.name(), "{}", failure.message),
         }
-        .instrument(span)
-        .await;
         Event::Published { attempt, outcome }
     }
 

@@ -14,6 +14,7 @@ use crate::{
     effects::Effects,
     error::Error,
     handle::{Input, Look},
+    log,
     sessions::Sessions,
     state::StateStore,
     updates::Updates,
@@ -72,6 +73,7 @@ impl Loop {
         for input in batch.drain(..) {
             let Input { event, look } = input;
             if let Some(event) = event.and_then(|make| make(&self.desk.farm)) {
+                log::event(&self.desk.farm, &event);
                 let step = self.desk.farm.apply(now, event);
                 debug_assert!(step.writes.is_empty(), "writes come with the tick");
                 commands.extend(step.commands);

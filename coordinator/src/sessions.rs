@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::api::convert;
+use crate::{api::convert, log};
 
 /// Messages that may wait for a worker to read them. Assignments of one batch are one message.
 pub(crate) const QUEUE: usize = 256;
@@ -89,6 +89,7 @@ impl Sessions {
 
     pub(crate) fn start(&mut self, farm: &Farm, assignment: Assignment) {
         let session = assignment.session;
+        log::assigned(farm, &assignment);
         if let Some(assignment) = convert::assignment(farm, assignment) {
             self.starts.entry(session).or_default().push(assignment);
         }

@@ -24,7 +24,8 @@ async fn put(
 ) -> Result<v1::Artifact, Status> {
     let header = v1::PutArtifactHeader { attempt: Some(attempt), path: path.into() };
     let mut messages = vec![v1::PutArtifactRequest { part: Some(Part::Header(header)) }];
-    messages.extend(parts.iter().map(|p| v1::PutArtifactRequest { part: Some(Part::Data(p.to_vec().into())) }));
+    messages
+        .extend(parts.iter().map(|p| v1::PutArtifactRequest { part: Some(Part::Data(p.to_vec().into())) }));
     let answer = house.artifacts().put_artifact(stream::iter(messages)).await?;
     Ok(answer.into_inner().artifact.unwrap())
 }
@@ -46,7 +47,9 @@ async fn no_path_leads_out_of_what_is_published() {
     let house = House::open().await;
     let outside = house.store.path().parent().unwrap().join("croft-outside");
     std::fs::write(&outside, "secret").unwrap();
-    for path in ["../croft-outside", "ad/../../croft-outside", "/etc/passwd/..", ".croft/store-id", ".attempts/a", ""] {
+    for path in
+        ["../croft-outside", "ad/../../croft-outside", "/etc/passwd/..", ".croft/store-id", ".attempts/a", ""]
+    {
         let code = get(&house, path).await.unwrap_err().code();
         assert_eq!(code, Code::InvalidArgument, "{path}");
     }

@@ -18,7 +18,6 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub struct House {
     pub store: tempfile::TempDir,
     pub channel: Channel,
-    pub address: String,
     stop: CancellationToken,
     role: JoinSet<Result<(), Error>>,
 }
@@ -26,17 +25,15 @@ pub struct House {
 impl House {
     pub async fn open() -> Self {
         let store = tempfile::tempdir().unwrap();
-        let config = Config {
-            artifacts: url::Url::from_directory_path(store.path()).unwrap(),
-            ..Config::default()
-        };
+        let config =
+            Config { artifacts: url::Url::from_directory_path(store.path()).unwrap(), ..Config::default() };
         let coordinator = Coordinator::bind(config).await.unwrap();
         let address = format!("http://{}", coordinator.local_addr());
         let stop = CancellationToken::new();
         let mut role = JoinSet::new();
         role.spawn(coordinator.run(stop.clone()));
-        let channel = Channel::from_shared(address.clone()).unwrap().connect().await.unwrap();
-        Self { store, channel, address, stop, role }
+        let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
+        Self { store, channel, stop, role }
     }
 
     pub fn jobs(&self) -> JobsClient<Channel> {
@@ -55,11 +52,6 @@ impl House {
     pub async fn create(&self, spec: String) -> v1::Job {
         let request = v1::CreateJobRequest { spec, ..v1::CreateJobRequest::default() };
         self.jobs().create_job(request).await.unwrap().into_inner()
-    }
-
-    pub async fn job(&self, name: &str) -> v1::Job {
-        let request = v1::GetJobRequest { name: name.to_owned() };
-        self.jobs().get_job(request).await.unwrap().into_inner()
     }
 
     pub async fn watch(&self, name: &str, resume_token: &str) -> Result<Streaming<v1::JobEvent>, Status> {
@@ -117,7 +109,8 @@ pub fn hello(name: &str, devices: u32) -> v1::Hello {
 impl Worker {
     pub async fn dial(house: &House, hello: v1::Hello) -> Self {
         let (said, saying) = mpsc::channel(64);
-        let told = DispatchClient::new(house.channel.clone()).session(ReceiverStream::new(saying)).await.unwrap();
+        let told =
+            DispatchClient::new(house.channel.clone()).session(ReceiverStream::new(saying)).await.unwrap();
         let worker = Self { said, told: told.into_inner() };
         worker.say(worker_message::What::Hello(hello)).await;
         worker
@@ -126,7 +119,9 @@ impl Worker {
     /// One that was welcomed.
     pub async fn join(house: &House, name: &str, devices: u32) -> (Self, v1::Welcome) {
         let mut worker = Self::dial(house, hello(name, devices)).await;
-        let Some(coordinator_message::What::Welcome(welcome)) = worker.hear().await else { panic!("a welcome") };
+        let Some(coordinator_message::What::Welcome(welcome)) = worker.hear().await else {
+            panic!("a welcome")
+        };
         (worker, welcome)
     }
 

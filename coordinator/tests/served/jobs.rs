@@ -159,7 +159,8 @@ async fn a_cancelled_job_can_be_retried() {
     let cancel = v1::CancelJobRequest { name: job.name.clone(), now: true };
     let cancelled = jobs.cancel_job(cancel).await.unwrap().into_inner();
     assert_eq!((cancelled.state(), cancelled.counts.unwrap().cancelled), (JobState::Cancelled, 5));
-    let selector = v1::TaskSelector { tasks: vec!["0002".into(), "0004".into()], ..v1::TaskSelector::default() };
+    let selector =
+        v1::TaskSelector { tasks: vec!["0002".into(), "0004".into()], ..v1::TaskSelector::default() };
     let retry = v1::RetryTasksRequest { parent: job.name.clone(), selector: Some(selector) };
     let retried = jobs.retry_tasks(retry).await.unwrap().into_inner();
     assert_eq!((retried.queued, retried.job.unwrap().counts.unwrap().queued), (2, 2));

@@ -110,7 +110,8 @@ async fn health_and_reflection_answer() {
     let mut health = tonic_health::pb::health_client::HealthClient::new(house.channel.clone());
     let serving = health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(serving.status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
-    let missing = health.check(tonic_health::pb::HealthCheckRequest { service: "croft.v1.None".into() }).await;
+    let missing =
+        health.check(tonic_health::pb::HealthCheckRequest { service: "croft.v1.None".into() }).await;
     assert_eq!(missing.unwrap_err().code(), Code::NotFound);
     house.close().await.unwrap();
 }

@@ -7,7 +7,8 @@ use croft_proto::v1::{self, put_artifact_request::Part};
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, WriteMultipart, path::Path};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use super::super::{
     convert::{self, Named},
@@ -65,10 +66,10 @@ async fn current(handle: &Handle, named: &Named) -> Result<String, Status> {
         desk.farm.current(&attempt).then(|| desk.farm.prefix(&attempt))
     });
     prefix.await?.ok_or_else(|| {
-        Status::failed_precondition(format!(
-            "the attempt of job '{}' counts no more: another one took over",
-            named.job
-        ))
+        let why = format!("this attempt of job '{}' counts no more: its fence is not the task's", named.job);
+        let details =
+            ErrorDetails::with_precondition_failure_violation("FENCE", named.job.as_str(), why.clone());
+        Status::with_error_details(Code::FailedPrecondition, why, details)
     })
 }
 
