@@ -4,37 +4,35 @@ use std::sync::Arc;
 
 use tokenizers::{Tokenizer, TruncationParams};
 
+use super::spiece;
 use crate::error::Error;
 use crate::files::Files;
 use crate::models::text::T5;
 
-const FILE: &str = "tokenizer/tokenizer.json";
+const JSON: &str = "tokenizer/tokenizer.json";
+const PIECES: &str = "tokenizer/spiece.model";
 /// Prompts that are remembered: takes of one shot share theirs, and all share the negative one.
 const REMEMBERED: usize = 32;
 
 /// A tokenizer that pads.
 #[derive(Debug)]
 pub(crate) struct Words {
+    /// The file it was read from.
+    pub(super) file: &'static str,
     tokenizer: Tokenizer,
     pad: u32,
 }
 
 impl Words {
     pub(crate) fn read(files: &Files) -> Result<Self, Error> {
-        if !files.has(FILE) && files.has("tokenizer/spiece.model") {
-            return Err(Error::Unsupported {
-                what: "a tokenizer of spiece.model without tokenizer.json".into(),
-                remedy: "make tokenizer.json once with transformers: \
-                         AutoTokenizer.from_pretrained('tokenizer').save_pretrained('tokenizer')"
-                    .into(),
-            });
-        }
-        let bad = |message: String| Error::Config { file: FILE.into(), key: String::new(), message };
-        let mut tokenizer =
-            Tokenizer::from_bytes(files.read(FILE)?).map_err(|error| bad(error.to_string()))?;
+        let file = if files.has(JSON) || !files.has(PIECES) { JSON } else { PIECES };
+        let bad = |message: String| Error::Config { file: file.into(), key: String::new(), message };
+        let bytes = files.read(file)?;
+        let read = if file == JSON { Tokenizer::from_bytes(&bytes) } else { spiece::tokenizer(&bytes) };
+        let mut tokenizer = read.map_err(|error| bad(error.to_string()))?;
         tokenizer.with_padding(None);
         let pad = tokenizer.token_to_id("<pad>").ok_or_else(|| bad("it has no token `<pad>`".into()))?;
-        Ok(Self { tokenizer, pad })
+        Ok(Self { file, tokenizer, pad })
     }
 
     /// The numbers of `text`, cut to `length` or padded to it, and how many are not padding.
@@ -90,5 +88,46 @@ impl Encoder {
         }
         self.remembered.push((key, Arc::clone(&states)));
         Ok(states)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::path::Path;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Encoded {
+        text: String,
+        ids: Vec<u32>,
+    }
+
+    /// A model trained with T5's settings; the numbers are those of transformers' T5Tokenizer.
+    #[test]
+    fn pieces_give_the_numbers_of_transformers() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/numerics/golden/t5_pieces");
+        let mut pieces = Vec::new();
+        let packed = std::fs::File::open(golden.join("spiece.model.gz")).unwrap();
+        flate2::read::GzDecoder::new(packed).read_to_end(&mut pieces).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("tokenizer")).unwrap();
+        std::fs::write(folder.path().join(PIECES), pieces).unwrap();
+        let mut words = Words::read(&Files::Folder(folder.path().to_owned())).unwrap();
+        let encoded: Vec<Encoded> =
+            serde_json::from_slice(&std::fs::read(golden.join("ids.json")).unwrap()).unwrap();
+        for Encoded { text, ids } in encoded {
+            let (numbers, used) = words.numbers(&text, 300).unwrap();
+            assert_eq!(numbers[..used], ids, "{text:?}");
+            assert!(numbers[used..].iter().all(|&n| n == 0));
+            let (cut, used) = words.numbers(&text, 3).unwrap();
+            assert_eq!(cut.len(), 3);
+            if ids.len() > 3 {
+                assert_eq!((&cut[..2], cut[2], used), (&ids[..2], 1, 3), "{text:?} keeps its end when cut");
+            }
+        }
     }
 }

@@ -59,9 +59,8 @@ pub(crate) fn ltx(files: &Files, reading: Reading) -> Result<Ltx, Error> {
     }
     let schedule = FlowMatchEuler::read(&loader.settings("scheduler/scheduler_config.json")?)?;
 
-    let tokenizer = ["tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"];
     let words = super::encode::Words::read(files)?;
-    loader.names.extend(tokenizer.iter().filter(|name| files.has(name)).map(|&name| name.to_owned()));
+    loader.names.push(words.file.to_owned());
     let settings = loader.settings("text_encoder/config.json")?;
     let config = T5Config::read(&settings)?;
     let text_width = config.width;

@@ -5,6 +5,7 @@ mod denoise;
 mod encode;
 pub(crate) mod load;
 mod ltx;
+mod spiece;
 
 pub use ltx::{Noise, Pipeline};
 
