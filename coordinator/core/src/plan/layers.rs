@@ -1,0 +1,282 @@
+//! A layer with its model's card: parameters by their rules, seeds, and how prompts and names are filled.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Expansion,
+    rules::{self, Refused},
+};
+use crate::{
+    model_card::{ModelCard, ParamKind, ParamValue, Params},
+    spec::{
+        self, Layer, Param,
+        axes::Axis,
+        report::{Report, did_you_mean, quoted},
+        template::{Filling, Piece, Template},
+    },
+};
+
+/// One layer of a plan.
+#[derive(Debug, Clone)]
+pub struct LayerPlan {
+    pub name: String,
+    /// Its model, frozen at submission.
+    pub card: ModelCard,
+    pub tasks: u32,
+    /// The layer it waits for, by number.
+    pub after: Option<u32>,
+    /// Every parameter with its resolved value; one that follows axes stands as its template.
+    pub params: Params,
+    pub(crate) varying: Vec<(String, ParamKind, Template)>,
+    pub(crate) seed: Seed,
+    pub(crate) spec: Layer,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Seed {
+    Template(Template),
+    Axis(usize),
+    /// A stable hash of the job's name and the task's axes.
+    Hash,
+}
+
+/// What every layer of a plan has in common, for filling templates.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    pub(crate) axes: &'a [Axis],
+    pub(crate) expansion: &'a Expansion,
+    pub(crate) name: &'a str,
+    pub(crate) show: &'a str,
+    /// By axis and value, the first task that has it; of axes outside of the combination, nothing.
+    pub(crate) first: &'a [Vec<Option<u32>>],
+}
+
+impl Ground<'_> {
+    /// The axes that are combined, as they were written.
+    pub(crate) fn combined(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.axes.len()).filter(|axis| !self.first[*axis].is_empty())
+    }
+}
+
+/// Parameters that the field's tools know by other names.
+const OTHER_NAMES: [(&str, &str); 9] = [
+    ("num_inference_steps", "write 'steps'"),
+    ("guidance_scale", "write 'guidance'"),
+    ("cfg", "write 'guidance'"),
+    ("width", "write 'size: WIDTHxHEIGHT'"),
+    ("height", "write 'size: WIDTHxHEIGHT'"),
+    ("frame_rate", "write 'fps'"),
+    ("frames", "write 'num_frames'"),
+    ("prompt", "it stands beside params, not in them"),
+    ("negative_prompt", "it stands beside params, not in them"),
+];
+
+impl LayerPlan {
+    /// Everything about the layer but the names of its outputs.
+    pub(crate) fn new(layer: &Layer, card: &ModelCard, ground: &Ground<'_>, report: &mut Report) -> Self {
+        let mut plan = Self {
+            name: layer.name.clone(),
+            card: card.clone(),
+            tasks: ground.expansion.tasks(),
+            after: layer.after,
+            params: Params::new(),
+            varying: Vec::new(),
+            seed: seed(layer, ground),
+            spec: layer.clone(),
+        };
+        for (name, rule) in &card.params {
+            if let Some(default) = &rule.default {
+                plan.params.insert(name.clone(), default.clone());
+            }
+        }
+        plan.check_seed(ground, report);
+        for param in &layer.params {
+            plan.param(param, ground, report);
+        }
+        for (name, template) in [("prompt", &layer.prompt), ("negative_prompt", &layer.negative_prompt)] {
+            plan.check_length(name, template, ground, report);
+        }
+        plan
+    }
+
+    fn param(&mut self, param: &Param, ground: &Ground<'_>, report: &mut Report) {
+        let Param { name, value } = param;
+        let Some(rule) = self.card.params.get(name) else {
+            let other = OTHER_NAMES.iter().find(|(other, _)| other == name);
+            let known = || self.card.params.keys().map(String::as_str);
+            let remedy = match other {
+                Some((_, remedy)) => (*remedy).to_owned(),
+                None if self.card.params.is_empty() => "leave it out".to_owned(),
+                None => did_you_mean(name, known().collect::<Vec<_>>()),
+            };
+            let message = format!("model {} has no parameter {}", quoted(&self.card.name), quoted(name));
+            report.add(&value.place, message, remedy);
+            return;
+        };
+        if let Some(text) = value.constant() {
+            match rules::read(&rule.kind, text) {
+                Ok(value) => drop(self.params.insert(name.clone(), value)),
+                Err(refused) => report.add(&value.place, refused.message, refused.remedy),
+            }
+            return;
+        }
+        let kind = rule.kind.clone();
+        for refused in self.each(value, ground, |text| rules::read(&kind, text).err()) {
+            report.add(&value.place, refused.message, refused.remedy);
+        }
+        self.params.insert(name.clone(), ParamValue::Text(value.source.clone()));
+        self.varying.push((name.clone(), kind, value.clone()));
+    }
+
+    fn check_seed(&self, ground: &Ground<'_>, report: &mut Report) {
+        let Seed::Template(template) = &self.seed else { return };
+        let found = self.each(template, ground, |text| {
+            let remedy = "seeds are whole numbers from 0 on".to_owned();
+            let refused = || Refused { message: format!("{} is no seed", quoted(text)), remedy };
+            text.parse::<u64>().is_err().then(refused)
+        });
+        for refused in found {
+            report.add(&template.place, refused.message, refused.remedy);
+        }
+    }
+
+    /// Bounded by the longest values first; only when that is too long, task by task.
+    fn check_length(&self, what: &str, template: &Template, ground: &Ground<'_>, report: &mut Report) {
+        let max = self.card.prompt_bytes_max;
+        if template.pieces.iter().map(|piece| longest(piece, ground)).sum::<usize>() <= max {
+            return;
+        }
+        let found = self.each(template, ground, |text| {
+            let message = || format!("the {what} has {} bytes, more than the {max} of its model", text.len());
+            (text.len() > max).then(|| Refused { message: message(), remedy: "shorten it".to_owned() })
+        });
+        if let Some(Refused { message, remedy }) = found.into_iter().next() {
+            report.add(&template.place, message, remedy);
+        }
+    }
+
+    /// Looks at every text that a template can become, at some more than once; gives a few of those refused.
+    fn each(
+        &self,
+        template: &Template,
+        ground: &Ground<'_>,
+        look: impl Fn(&str) -> Option<Refused>,
+    ) -> Vec<Refused> {
+        const FOUND_MAX: usize = 5;
+        let mut axes: Vec<usize> = template.axes().collect();
+        axes.dedup();
+        let tasks: Box<dyn Iterator<Item = u32> + '_> = match axes.as_slice() {
+            _ if template.is_by_task() => Box::new(0..self.tasks),
+            [] => Box::new(0..self.tasks.min(1)),
+            [axis] => Box::new(ground.first[*axis].iter().filter_map(|first| *first)),
+            _ => Box::new(0..self.tasks),
+        };
+        let mut picks = vec![0; ground.axes.len()];
+        let mut found = Vec::new();
+        let mut text = String::new();
+        for task in tasks {
+            ground.expansion.picks_into(task, &mut picks);
+            text.clear();
+            template.fill_into(&self.filling(ground, &picks, task), &mut text);
+            if let Some(Refused { message, remedy }) = look(&text) {
+                let label = label(ground, &picks);
+                let message = if label.is_empty() { message } else { format!("{message} ({label})") };
+                found.push(Refused { message, remedy });
+            }
+            if found.len() >= FOUND_MAX {
+                break;
+            }
+        }
+        found
+    }
+
+    pub(crate) fn filling<'a>(&'a self, ground: &Ground<'a>, picks: &'a [u32], task: u32) -> Filling<'a> {
+        let mut with = Filling {
+            axes: ground.axes,
+            picks,
+            show: ground.show,
+            job: ground.name,
+            layer: &self.name,
+            task,
+            seed: 0,
+        };
+        with.seed = match &self.seed {
+            Seed::Axis(axis) => ground.axes[*axis].text(picks[*axis]).parse().expect("seeds were checked"),
+            // While they are being checked, a wrong one counts as 0.
+            Seed::Template(template) => template.fill(&with).parse().unwrap_or(0),
+            Seed::Hash if self.names_seed() => hashed(ground, picks),
+            Seed::Hash => 0,
+        };
+        with
+    }
+
+    /// Whether a template writes the seed, so that a hash is worth its while.
+    fn names_seed(&self) -> bool {
+        self.spec.templates().any(|template| template.pieces.contains(&Piece::Seed))
+    }
+
+    pub(crate) fn seed(&self, with: &Filling<'_>, ground: &Ground<'_>) -> u64 {
+        match self.seed {
+            Seed::Hash => hashed(ground, with.picks),
+            Seed::Axis(_) | Seed::Template(_) => with.seed,
+        }
+    }
+
+    /// Resolved parameters of one task.
+    pub(crate) fn resolve(&self, with: &Filling<'_>) -> Params {
+        let mut params = self.params.clone();
+        for (name, kind, template) in &self.varying {
+            let value =
+                rules::read(kind, &template.fill(with)).expect("every value was checked when planned");
+            params.insert(name.clone(), value);
+        }
+        params
+    }
+}
+
+fn seed(layer: &Layer, ground: &Ground<'_>) -> Seed {
+    let axis = ground.combined().find(|axis| ground.axes[*axis].name == "seed");
+    match (&layer.seed, axis) {
+        (Some(template), _) => Seed::Template(template.clone()),
+        (None, Some(axis)) => Seed::Axis(axis),
+        (None, None) => Seed::Hash,
+    }
+}
+
+/// The first 32 bits of sha256 over the job's name and the task's axes: a retry, another place or another layer makes
+/// no difference.
+fn hashed(ground: &Ground<'_>, picks: &[u32]) -> u64 {
+    let mut key = String::new();
+    spec::json_string(ground.name, &mut key);
+    for axis in ground.combined() {
+        spec::json_string(&ground.axes[axis].name, &mut key);
+        spec::json_string(&ground.axes[axis].text(picks[axis]), &mut key);
+    }
+    let digest = Sha256::digest(key);
+    u64::from(u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]))
+}
+
+/// `scene=alley seed=4103`
+pub(crate) fn label(ground: &Ground<'_>, picks: &[u32]) -> String {
+    let word = |axis: usize| format!("{}={}", ground.axes[axis].name, ground.axes[axis].text(picks[axis]));
+    ground.combined().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// Bytes of the longest text that a piece can become, or more.
+fn longest(piece: &Piece, ground: &Ground<'_>) -> usize {
+    const NUMBER_BYTES_MAX: usize = 20;
+    let longest_of = |axis: usize, of: &dyn Fn(u32) -> usize| {
+        let tasks = ground.first[axis].iter().enumerate().filter(|(_, first)| first.is_some());
+        tasks.map(|(value, _)| of(u32::try_from(value).expect("TASKS_MAX"))).max().unwrap_or(0)
+    };
+    match piece {
+        Piece::Text(text) => text.len(),
+        Piece::Axis(axis) => longest_of(*axis, &|value| ground.axes[*axis].text(value).len()),
+        Piece::Column(axis, column) => {
+            longest_of(*axis, &|value| ground.axes[*axis].cell(value, *column).len())
+        }
+        // A job may get a longer name than the spec's, up to this.
+        Piece::Show | Piece::Job | Piece::Layer => crate::ids::NAME_CHARS_MAX,
+        Piece::Task | Piece::Seed => NUMBER_BYTES_MAX,
+    }
+}
