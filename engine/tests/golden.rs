@@ -121,3 +121,17 @@ fn a_second_render_of_a_seed_is_the_same_clip() {
     let second = pipeline.render(&request("ltx"), &mut ()).unwrap();
     assert_eq!(first.frames, second.frames);
 }
+
+#[test]
+fn a_clip_does_not_depend_on_the_number_of_threads() {
+    let render = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let clip =
+            pool.install(|| Pipeline::load(&model("ltx095")).unwrap().render(&request("ltx095"), &mut ()));
+        clip.unwrap().frames
+    };
+    let one = render(1);
+    for threads in [2, 5] {
+        assert_eq!(one, render(threads), "{threads} threads");
+    }
+}

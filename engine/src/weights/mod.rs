@@ -12,3 +12,6 @@ mod tensor;
 pub(crate) use bytes::Bytes;
 pub use source::{Scope, Source};
 pub use tensor::Tensor;
+
+#[cfg(test)]
+mod tests;

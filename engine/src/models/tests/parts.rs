@@ -3,6 +3,7 @@
 use super::golden;
 use crate::files::Files;
 use crate::models::text::{T5, T5Config};
+use crate::models::transformers::ltx::{Grid, Rope};
 use crate::noise::Generator;
 use crate::schedulers::FlowMatchEuler;
 use crate::settings::Settings;
@@ -17,6 +18,26 @@ fn difference(ours: &[f32], theirs: &[f32]) -> f32 {
 fn reference(name: &str, tensor: &str) -> Vec<u8> {
     let bytes = std::fs::read(golden(name).join("golden.safetensors")).unwrap();
     safetensors::SafeTensors::deserialize(&bytes).unwrap().tensor(tensor).unwrap().data().to_vec()
+}
+
+/// The turns of LTX-Video 2B at 704x512 and 161 frames, for four of its tokens. The frequencies are powers that each
+/// library rounds as it likes; one rounding of the highest is a thousandth of a radian.
+#[test]
+fn turns_of_the_published_size_follow_diffusers() {
+    let bytes = std::fs::read(golden("rope/ltx_2b.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let rope = Rope::new(Grid { size: [21, 16, 22], step: [8.0 / 25.0, 32.0, 32.0] }, 2048);
+    for (name, ours) in [("cos", rope.cos()), ("sin", rope.sin())] {
+        let theirs = floats(file.tensor(name).unwrap().data());
+        let picked =
+            [0, 1, 7391, 3333].into_iter().flat_map(|t| (0..1024).map(move |i| ours[t * 2048 + 2 * i]));
+        let picked: Vec<f32> = picked.collect();
+        let off = difference(&picked, &theirs);
+        let other = picked.iter().zip(&theirs).filter(|(a, b)| (*a - *b).abs() > 1e-5).count();
+        println!("{name}: {off:.2e}, {other} of {} beyond 1e-5", picked.len());
+        assert!(off <= 2e-3, "{name}: {off}");
+        assert!(other * 50 < picked.len(), "{name}: {other} of {} beyond 1e-5", picked.len());
+    }
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {

@@ -190,3 +190,19 @@ fn bucket(distance: i64, buckets: usize, farthest: usize) -> usize {
     let share = (near as f32 / exact as f32).ln() / (farthest as f64 / exact as f64).ln() as f32;
     side + (exact + (share * (half - exact) as f32) as usize).min(half - 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::bucket;
+
+    #[test]
+    fn distances_fall_into_the_buckets_of_transformers() {
+        let first = [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91];
+        for distance in 0..200_i64 {
+            let expected = first.iter().rposition(|&f| f <= distance).unwrap();
+            assert_eq!(bucket(-distance, 32, 128), expected, "-{distance}");
+            let ahead = if distance > 0 { expected + 16 } else { 0 };
+            assert_eq!(bucket(distance, 32, 128), ahead, "{distance}");
+        }
+    }
+}

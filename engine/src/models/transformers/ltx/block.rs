@@ -124,8 +124,8 @@ impl Block {
         attention.query.write(&y[..len], Finish::Nothing, &mut q[..len]);
         attention.key.write(&y[..len], Finish::Nothing, &mut k[..len]);
         attention.value.write(&y[..len], Finish::Nothing, &mut v[..len]);
-        kernels::rms_norm_rope(&mut q[..len], &attention.query_norm, EPS, &rope.cos, &rope.sin);
-        kernels::rms_norm_rope(&mut k[..len], &attention.key_norm, EPS, &rope.cos, &rope.sin);
+        kernels::rms_norm_rope(&mut q[..len], &attention.query_norm, EPS, rope.cos(), rope.sin());
+        kernels::rms_norm_rope(&mut k[..len], &attention.key_norm, EPS, rope.cos(), rope.sin());
         let size = self.size(branches, tokens, tokens);
         kernels::attention(size, &q[..len], &k[..len], &v[..len], Bias::None, &mut y[..len]);
         let finish = Finish::AddTo { to: &x[..len], gate: Some(modulation.part(2)) };

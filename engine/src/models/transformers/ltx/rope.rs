@@ -21,8 +21,8 @@ pub struct Grid {
 /// `cos` and `sin`, each `(tokens, width)`.
 #[derive(Debug)]
 pub struct Rope {
-    pub(super) cos: Vec<f32>,
-    pub(super) sin: Vec<f32>,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
 }
 
 impl Rope {
@@ -48,6 +48,16 @@ impl Rope {
             }
         }
         Self { cos, sin }
+    }
+
+    /// `(tokens, width)`.
+    pub fn cos(&self) -> &[f32] {
+        &self.cos
+    }
+
+    /// `(tokens, width)`.
+    pub fn sin(&self) -> &[f32] {
+        &self.sin
     }
 }
 
