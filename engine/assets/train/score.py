@@ -73,7 +73,7 @@ def sheet(clips, path):
     for first in range(0, len(cells) - SHEET_COLUMNS + 1, SHEET_COLUMNS):
         rows += [torch.cat(cells[first : first + SHEET_COLUMNS], 1), blank]
     pixels = (torch.cat(rows).clamp(0, 1) * 255).round().byte().numpy()
-    Image.fromarray(pixels).quantize(255, dither=Image.Dither.NONE).save(path, optimize=True)
+    Image.fromarray(pixels).save(path, optimize=True)
 
 
 def main():
