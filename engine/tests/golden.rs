@@ -7,6 +7,7 @@ mod common;
 use common::{golden, model, request};
 use croft_engine::pipelines::{Noise, Pipeline};
 use croft_engine::progress::Observer;
+use croft_engine::request::Request;
 use safetensors::SafeTensors;
 
 /// The tensors that diffusers left behind.
@@ -120,6 +121,21 @@ fn a_second_render_of_a_seed_is_the_same_clip() {
     let first = pipeline.render(&request("ltx"), &mut ()).unwrap();
     let second = pipeline.render(&request("ltx"), &mut ()).unwrap();
     assert_eq!(first.frames, second.frames);
+}
+
+#[test]
+fn guiding_away_from_the_prompt_itself_changes_nothing() {
+    let mut pipeline = Pipeline::load(&model("ltx")).unwrap();
+    let mut last_latents = |guidance, negative_prompt: &str| {
+        let mut tape = Tape::default();
+        let request = Request { guidance, negative_prompt: negative_prompt.into(), ..request("ltx") };
+        pipeline.render(&request, &mut tape).unwrap();
+        tape.latents.pop().unwrap()
+    };
+    let alone = last_latents(1.0, "blurry");
+    let prompt = request("ltx").prompt;
+    assert!(difference(&last_latents(4.0, &prompt), &alone) <= 1e-6);
+    assert!(difference(&last_latents(4.0, "blurry"), &alone) > 1e-3, "another prompt does matter");
 }
 
 #[test]

@@ -99,6 +99,9 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::models::text::T5Config;
+    use crate::settings::Settings;
+    use crate::weights::Source;
 
     #[derive(Deserialize)]
     struct Encoded {
@@ -129,5 +132,28 @@ mod tests {
                 assert_eq!((&cut[..2], cut[2], used), (&ids[..2], 1, 3), "{text:?} keeps its end when cut");
             }
         }
+    }
+
+    #[test]
+    fn what_was_encoded_last_is_remembered_and_no_more_than_that() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/numerics/golden/ltx/pipe");
+        let files = Files::Folder(golden);
+        let settings = Settings::read(&files, "text_encoder/config.json").unwrap();
+        let mut source = Source::open(&files, "text_encoder/model").unwrap();
+        let t5 = T5::load(T5Config::read(&settings).unwrap(), &mut source).unwrap();
+        let mut encoder = Encoder::new(Words::read(&files).unwrap(), t5);
+        let first = encoder.encode("0", 8).unwrap();
+        for i in 1..REMEMBERED {
+            encoder.encode(&i.to_string(), 8).unwrap();
+        }
+        assert!(Arc::ptr_eq(&first, &encoder.encode("0", 8).unwrap()), "still there, and now the last used");
+        assert!(!Arc::ptr_eq(&first, &encoder.encode("0", 9).unwrap()), "another length is another entry");
+        encoder.encode("one more", 8).unwrap();
+        assert_eq!(encoder.remembered.len(), REMEMBERED);
+        assert!(
+            encoder.remembered.iter().all(|(key, _)| key.text != "1" && key.text != "2"),
+            "the oldest went"
+        );
+        assert!(Arc::ptr_eq(&first, &encoder.encode("0", 8).unwrap()));
     }
 }
