@@ -10,13 +10,29 @@ use crate::weights::Source;
 #[derive(Debug)]
 pub(crate) struct Video {
     decoder: Decoder,
-    mean: Vec<f32>,
-    deviation: Vec<f32>,
-    scaling: f32,
+    statistics: Statistics,
     pub(crate) pixels_per_latent: usize,
     pub(crate) frames_per_latent: usize,
     /// Whether the decoder is told a noise level and given noise.
     pub(crate) timestep: bool,
+}
+
+/// Of each channel of the autoencoder's latents; the transformer works on latents without them.
+#[derive(Debug)]
+struct Statistics {
+    mean: Vec<f32>,
+    deviation: Vec<f32>,
+    scaling: f32,
+}
+
+impl Statistics {
+    fn restore(&self, latents: &mut [f32]) {
+        for token in latents.chunks_exact_mut(self.mean.len()) {
+            for ((value, mean), deviation) in token.iter_mut().zip(&self.mean).zip(&self.deviation) {
+                *value = *value * deviation / self.scaling + mean;
+            }
+        }
+    }
 }
 
 /// Noise that is mixed into the latents before they are decoded, and how much of it.
@@ -25,6 +41,17 @@ pub(super) struct DecodeNoise {
     pub(super) share: f32,
     /// `(channels, frames, height, width)`, as drawn.
     pub(super) values: Vec<f32>,
+}
+
+impl DecodeNoise {
+    fn mix(&self, latents: &mut [f32], channels: usize) {
+        let tokens = latents.len() / channels;
+        for (token, values) in latents.chunks_exact_mut(channels).enumerate() {
+            for (channel, value) in values.iter_mut().enumerate() {
+                *value = (1.0 - self.share) * *value + self.share * self.values[channel * tokens + token];
+            }
+        }
+    }
 }
 
 impl Video {
@@ -45,9 +72,11 @@ impl Video {
         let ratio = |key: &str, patch: usize| settings.size(key, Some(patch << halvings));
         Ok(Self {
             decoder,
-            mean: source.take("latents_mean", &[channels])?.into_vec(),
-            deviation: source.take("latents_std", &[channels])?.into_vec(),
-            scaling: settings.number("scaling_factor", Some(1.0))? as f32,
+            statistics: Statistics {
+                mean: source.take("latents_mean", &[channels])?.into_vec(),
+                deviation: source.take("latents_std", &[channels])?.into_vec(),
+                scaling: settings.number("scaling_factor", Some(1.0))? as f32,
+            },
             pixels_per_latent: ratio("spatial_compression_ratio", settings.size("patch_size", Some(4))?)?,
             frames_per_latent: ratio("temporal_compression_ratio", settings.size("patch_size_t", Some(1))?)?,
             timestep: settings.flag("timestep_conditioning", false)?,
@@ -70,20 +99,9 @@ impl Video {
         size: [usize; 3],
         noise: Option<DecodeNoise>,
     ) -> Result<Vec<Vec<f32>>, Error> {
-        let channels = self.mean.len();
-        for token in latents.chunks_exact_mut(channels) {
-            for ((value, mean), deviation) in token.iter_mut().zip(&self.mean).zip(&self.deviation) {
-                *value = *value * deviation / self.scaling + mean;
-            }
-        }
+        self.statistics.restore(&mut latents);
         if let Some(noise) = &noise {
-            let tokens = latents.len() / channels;
-            for (token, values) in latents.chunks_exact_mut(channels).enumerate() {
-                for (channel, value) in values.iter_mut().enumerate() {
-                    let noisy = noise.values[channel * tokens + token];
-                    *value = (1.0 - noise.share) * *value + noise.share * noisy;
-                }
-            }
+            noise.mix(&mut latents, self.statistics.mean.len());
         }
         let pixels = self.decoder.decode(&latents, size, noise.map(|n| n.timestep));
         if !pixels.iter().all(|v| v.is_finite()) {
@@ -92,5 +110,39 @@ impl Video {
         let frame = 3 * size[1] * size[2] * self.pixels_per_latent.pow(2);
         let shown = |frame: &[f32]| frame.iter().map(|v| (v / 2.0 + 0.5).clamp(0.0, 1.0)).collect();
         Ok(pixels.chunks_exact(frame).map(shown).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_decoder_is_given_what_diffusers_gives_it() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/numerics/golden");
+        for (name, noisy) in [("ltx", false), ("ltx095", true)] {
+            let bytes = std::fs::read(golden.join(name).join("golden.safetensors")).unwrap();
+            let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            let values = |tensor: &str| -> Vec<f32> {
+                let data = file.tensor(tensor).unwrap().data().as_chunks::<4>().0;
+                data.iter().map(|b| f32::from_le_bytes(*b)).collect()
+            };
+            let line = |from: f32, to: f32| (0..8).map(|i| from + (to - from) * i as f32 / 7.0).collect();
+            let statistics = Statistics { mean: line(-0.3, 0.3), deviation: line(0.7, 1.3), scaling: 1.0 };
+            let mut latents = values("step.02.latents");
+            statistics.restore(&mut latents);
+            if noisy {
+                let noise = DecodeNoise { timestep: 0.05, share: 0.025, values: values("noise.01") };
+                noise.mix(&mut latents, 8);
+            }
+            let theirs = values("vae.decoder.00.in.hidden_states");
+            let tokens = latents.len() / 8;
+            for (i, value) in latents.iter().enumerate() {
+                let their = theirs[i % 8 * tokens + i / 8];
+                assert!((value - their).abs() <= 2e-6, "{name} {i}: {value} for {their}");
+            }
+        }
     }
 }
