@@ -4,13 +4,13 @@ use croft_core::step::Command;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::{handle::Handle, log, publish::Publisher, run::Desk};
+use crate::{handle::Weak, log, publish::Publisher, run::Desk};
 
 /// Hands for commands that take their time. Its tasks end with the tracker that owns them.
 #[derive(Debug)]
 pub(crate) struct Effects {
     pub(crate) publisher: Publisher,
-    pub(crate) handle: Handle,
+    pub(crate) handle: Weak,
     pub(crate) tasks: TaskTracker,
     pub(crate) runtime: tokio::runtime::Handle,
 }
@@ -35,6 +35,7 @@ impl Effects {
                 self.tasks.spawn_on(
                     async move {
                         let event = publisher.publish(attempt, &prefix, artifacts, &output).await;
+                        let Ok(handle) = handle.handle() else { return };
                         // Until the outcome is durable the attempt's files may be asked for again.
                         if handle.act(move |_| Some(event), |_| ()).await.is_ok() {
                             publisher.collect(&prefix).await;

@@ -14,9 +14,15 @@ pub(crate) type Make = Box<dyn FnOnce(&Farm) -> Option<Event> + Send>;
 pub(crate) type Look = Box<dyn FnOnce(&mut Desk) + Send>;
 
 /// One thing for the farm's thread to do.
-pub(crate) struct Input {
-    pub(crate) event: Option<Make>,
-    pub(crate) look: Option<Look>,
+pub(crate) enum Input {
+    Work {
+        event: Option<Make>,
+        look: Option<Look>,
+    },
+    /// Time passed.
+    Tick,
+    /// What came before is done, then the loop ends.
+    Stop,
 }
 
 /// The coordinator ended while somebody still asked.
@@ -27,6 +33,16 @@ pub(crate) struct Ended;
 #[derive(Debug, Clone)]
 pub(crate) struct Handle {
     inbox: mpsc::Sender<Input>,
+}
+
+/// A handle for those whom the loop itself owns: the loop ends when all others are gone.
+#[derive(Debug, Clone)]
+pub(crate) struct Weak(mpsc::WeakSender<Input>);
+
+impl Weak {
+    pub(crate) fn handle(&self) -> Result<Handle, Ended> {
+        self.0.upgrade().map(|inbox| Handle { inbox }).ok_or(Ended)
+    }
 }
 
 /// The inbox, both ends.
@@ -43,7 +59,7 @@ impl Handle {
 
     /// Something happened that only the farm's thread can put in its words.
     pub(crate) async fn tell_made(&self, event: Make) -> Result<(), Ended> {
-        self.send(Input { event: Some(event), look: None }).await
+        self.send(Input::Work { event: Some(event), look: None }).await
     }
 
     /// Looks at the farm as its last durable batch left it. Keep it short: everybody waits meanwhile.
@@ -63,6 +79,26 @@ impl Handle {
         self.work(Some(Box::new(event)), look).await
     }
 
+    /// Time passed. A full inbox needs no such word: its batches look at the clock.
+    pub(crate) fn tick(&self) {
+        let _ = self.inbox.try_send(Input::Tick);
+    }
+
+    /// Returns when the loop is gone.
+    pub(crate) async fn ended(&self) {
+        self.inbox.closed().await;
+    }
+
+    /// Ends the loop. One that has ended need not hear it.
+    pub(crate) async fn stop(&self) {
+        let _ = self.send(Input::Stop).await;
+    }
+
+    /// A handle that does not keep the loop running.
+    pub(crate) fn weak(&self) -> Weak {
+        Weak(self.inbox.downgrade())
+    }
+
     async fn work<T: Send + 'static>(
         &self,
         event: Option<Make>,
@@ -73,7 +109,7 @@ impl Handle {
             // Nobody waits for the answer any more when the caller hung up.
             let _ = answer.send(look(desk));
         });
-        self.send(Input { event, look: Some(look) }).await?;
+        self.send(Input::Work { event, look: Some(look) }).await?;
         answered.await.map_err(|_| Ended)
     }
 

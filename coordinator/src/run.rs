@@ -1,13 +1,10 @@
 //! The loop around the mind: a batch of events in, one commit, then what the mind asked for.
 
-use std::time::Duration;
-
 use croft_core::{
     farm::Farm,
-    step::{Command, Event, Step, TICK_MS, Update},
+    step::{Command, Event, Step, Update},
 };
-use tokio::{runtime, sync::mpsc, time::timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc;
 
 use crate::{
     clock::Clock,
@@ -32,33 +29,23 @@ pub(crate) struct Desk {
     pub(crate) clock: Clock,
 }
 
-/// The mind's timers want no finer one.
-const TICK: Duration = Duration::from_millis(TICK_MS);
-
 #[derive(Debug)]
 pub(crate) struct Loop {
     pub(crate) desk: Desk,
     pub(crate) inbox: mpsc::Receiver<Input>,
     pub(crate) state: Box<dyn StateStore>,
     pub(crate) effects: Effects,
-    pub(crate) stop: CancellationToken,
 }
 
 impl Loop {
-    /// Runs until told to stop, on a thread of its own.
-    pub(crate) fn run(mut self, runtime: &runtime::Handle) -> Result<(), Error> {
+    /// Runs until told to stop or until nobody could tell it anything, on a thread of its own.
+    pub(crate) fn run(mut self) -> Result<(), Error> {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            let Self { inbox, stop, .. } = &mut self;
-            let go_on = runtime.block_on(async {
-                tokio::select! {
-                    biased;
-                    received = timeout(TICK, inbox.recv_many(&mut batch, BATCH)) => received != Ok(0),
-                    () = stop.cancelled() => false,
-                }
-            });
+            let received = self.inbox.blocking_recv_many(&mut batch, BATCH);
+            let stop = received == 0 || batch.iter().any(|input| matches!(input, Input::Stop));
             self.turn(&mut batch)?;
-            if !go_on {
+            if stop {
                 self.desk.sessions.close();
                 return Ok(());
             }
@@ -71,7 +58,7 @@ impl Loop {
         let mut updates: Vec<Update> = Vec::new();
         let mut looks: Vec<Look> = Vec::new();
         for input in batch.drain(..) {
-            let Input { event, look } = input;
+            let Input::Work { event, look } = input else { continue };
             if let Some(event) = event.and_then(|make| make(&self.desk.farm)) {
                 log::event(&self.desk.farm, &event);
                 let step = self.desk.farm.apply(now, event);

@@ -9,7 +9,7 @@ use tokio::{
     net::TcpListener,
     runtime,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::{
@@ -36,6 +36,8 @@ use crate::{
 const REQUESTS: usize = 1_024;
 /// A connection is probed this often, and dropped when the probe goes unanswered as long.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// The mind's timers want no finer one.
+const TICK: Duration = Duration::from_millis(croft_core::step::TICK_MS);
 /// Publications in flight at the end may take this long.
 const LAST_PUBLICATIONS: Duration = Duration::from_secs(10);
 /// Open requests at the end may take this long.
@@ -108,16 +110,24 @@ impl Coordinator {
         };
         let effects = Effects {
             publisher: Publisher::new(self.store.clone(), self.config.publications),
-            handle: handle.clone(),
+            handle: handle.weak(),
             tasks: tasks.clone(),
             runtime: runtime::Handle::current(),
         };
         let mut parts = JoinSet::new();
-        let stop = CancellationToken::new();
-        let _stop_guard = stop.clone().drop_guard();
-        let brain = Loop { desk, inbox, state, effects, stop: stop.clone() };
-        let on = runtime::Handle::current();
-        parts.spawn_blocking(move || brain.run(&on));
+        let brain = Loop { desk, inbox, state, effects };
+        parts.spawn_blocking(move || brain.run());
+        let ticking = handle.clone();
+        parts.spawn(async move {
+            let mut beat = interval(TICK);
+            beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    _ = beat.tick() => ticking.tick(),
+                    () = ticking.ended() => return Ok(()),
+                }
+            }
+        });
 
         let router = self.router(&handle, &tasks, &closing, seed)?;
         let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
@@ -145,7 +155,7 @@ impl Coordinator {
         if timeout(LAST_PUBLICATIONS, tasks.wait()).await.is_err() {
             tracing::warn!(left = tasks.len(), "publications were cut off; their tasks are rendered again");
         }
-        stop.cancel();
+        handle.stop().await;
         while let Some(ended) = parts.join_next().await {
             outcome = outcome.and(flatten(Some(ended)));
         }

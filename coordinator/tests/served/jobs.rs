@@ -68,13 +68,13 @@ async fn what_is_not_there_is_not_found() {
 async fn a_bad_spec_names_place_and_field_and_leaves_nothing_behind() {
     let house = House::open().await;
     let mut jobs = house.jobs();
-    let spec = nothing("ad", 1).replace("prompt:", "promt:");
+    let spec = nothing("ad", 1).replace("prompt: nothing", "prompt: nothing\n    promt: x");
     let refused = jobs.create_job(create(spec, "")).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     let violations = refused.get_details_bad_request().unwrap().field_violations;
     assert!(violations[0].field.starts_with("layers[0]"), "{violations:?}");
-    assert!(violations[0].description.starts_with("9:"), "line and column first: {violations:?}");
-    assert!(refused.message().starts_with("job.yaml:9:"), "{}", refused.message());
+    assert!(violations[0].description.starts_with("10:"), "line and column first: {violations:?}");
+    assert!(refused.message().starts_with("job.yaml:10:"), "{}", refused.message());
 
     let spec = nothing("ad", 1).replace("builtin://noop", "/no/such/folder");
     let refused = jobs.create_job(create(spec, "")).await.unwrap_err();
