@@ -18,7 +18,9 @@ use url::Url;
 pub enum Error {
     #[error("artifact store '{url}': give file:///DIR or s3://BUCKET[/PREFIX]")]
     Scheme { url: String },
-    #[error("artifact store '{url}' has {part} in it; secrets belong into the environment (AWS_SECRET_ACCESS_KEY)")]
+    #[error(
+        "artifact store '{url}' has {part} in it; secrets belong into the environment (AWS_SECRET_ACCESS_KEY)"
+    )]
     Secret { url: String, part: &'static str },
     #[error("artifact store '{}' is no folder that exists; make it first", path.display())]
     Folder { path: PathBuf },
@@ -70,7 +72,11 @@ fn bucket(url: &Url) -> Result<Arc<dyn ObjectStore>, Error> {
     let failed = |source| Error::Store { url: bare(url), source };
     let store = builder.build().map_err(failed)?;
     let prefix = Path::from_url_path(url.path().trim_matches('/')).map_err(|e| failed(e.into()))?;
-    if prefix.as_ref().is_empty() { Ok(Arc::new(store)) } else { Ok(Arc::new(PrefixStore::new(store, prefix))) }
+    if prefix.as_ref().is_empty() {
+        Ok(Arc::new(store))
+    } else {
+        Ok(Arc::new(PrefixStore::new(store, prefix)))
+    }
 }
 
 /// The address without what may be secret in it.

@@ -1,1 +1,23 @@
+//! Supervised hands: a worker dials out, holds one stream to the coordinator, gives its devices to ranks (child
+//! processes), and moves bytes. It holds no policy of the farm: what runs where, and what is tried again, is decided
+//! elsewhere.
 
+mod attempt;
+mod backoff;
+mod clock;
+mod config;
+mod convert;
+mod device;
+mod error;
+mod inventory;
+mod journal;
+mod rank;
+mod run;
+mod scratch;
+mod session;
+mod sidecar;
+mod target;
+
+pub use config::{Config, Devices, RankProgram};
+pub use error::Error;
+pub use run::run;

@@ -1,1 +1,26 @@
+//! A rank: one process around one engine, the child of a worker, spoken to over an inherited Unix socket.
+//!
+//! One thread reads what the worker says, one renders. The loaded model stays warm from clip to clip. A rank knows
+//! recipes and folders; jobs, stores and networks are the worker's.
 
+mod convert;
+mod engine;
+mod save;
+mod serve;
+mod socket;
+
+pub use serve::{Error, serve};
+
+/// Serves on the inherited descriptor `fd` until the worker closes it, then ends the process: a rank without a worker
+/// has nobody to render for, however deep in a step it is.
+///
+/// # Errors
+/// When the descriptor is no socket, the thread pool was set up before, or the worker speaks nonsense.
+pub fn run(fd: i32, threads: u32) -> Result<(), Error> {
+    let stream = socket::inherited(fd).map_err(Error::Socket)?;
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads as usize)
+        .build_global()
+        .map_err(|e| Error::Threads(e.to_string()))?;
+    serve(stream, || std::process::exit(0))
+}

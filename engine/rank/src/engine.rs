@@ -1,0 +1,117 @@
+//! One engine and its warm model: a recipe in, files out.
+
+use std::{path::Path, time::Instant};
+
+use croft_engine::{
+    pipelines::Pipeline,
+    progress::{Observer, Stage},
+    request::Request,
+};
+use croft_proto::v1::{AttemptTimes, ExitCause, RankDone, RankFailed, RankRender, Recipe};
+
+use crate::{convert, save};
+
+/// The model of scheduling benchmarks: it makes nothing.
+const NOOP: &str = "builtin://noop";
+
+#[derive(Debug, Default)]
+pub(crate) struct Engine {
+    /// The model as the recipe names it, and its pipeline.
+    warm: Option<(String, Pipeline)>,
+}
+
+impl Engine {
+    pub(crate) fn render(
+        &mut self,
+        render: &RankRender,
+        observer: &mut dyn Observer,
+    ) -> Result<RankDone, RankFailed> {
+        let fail = |cause: ExitCause, message: &str, remedy: &str| RankFailed {
+            id: render.id,
+            cause: cause.into(),
+            message: message.to_owned(),
+            remedy: remedy.to_owned(),
+        };
+        let Some(recipe) = &render.recipe else {
+            return Err(fail(ExitCause::BadSpec, "a render without a recipe", "update the worker"));
+        };
+        let mut times = AttemptTimes::default();
+        let mut files = Vec::new();
+        if recipe.model != NOOP {
+            let began = Instant::now();
+            let pipeline = self.warm(recipe, observer).map_err(|error| match error {
+                Cold::Engine(error) => convert::failed(render.id, &error),
+                Cold::Differs { here } => fail(
+                    ExitCause::ModelCorrupt,
+                    &format!(
+                        "{}: the files here ({here:.12}) are not those the job was planned with",
+                        recipe.model
+                    ),
+                    "copy the model folder again, or submit the job anew with the changed model",
+                ),
+            })?;
+            times.load_ms = elapsed(began);
+            let params = convert::params(recipe);
+            let request = Request::from_params(
+                pipeline.card(),
+                &recipe.prompt,
+                &recipe.negative_prompt,
+                recipe.seed,
+                &params,
+            )
+            .map_err(|error| convert::failed(render.id, &error))?;
+            let clip =
+                pipeline.render(&request, observer).map_err(|error| convert::failed(render.id, &error))?;
+            times.encode_ms = clip.times.encode_ms as u64;
+            times.denoise_ms = clip.times.denoise_ms as u64;
+            times.decode_ms = clip.times.decode_ms as u64;
+            let began = Instant::now();
+            observer.stage(Stage::Save);
+            files = save::clip(&clip, &request, recipe, Path::new(&render.scratch))
+                .map_err(|error| error.failed(render.id))?;
+            times.save_ms = elapsed(began);
+        }
+        Ok(RankDone { id: render.id, files, times: Some(times), peak_memory_bytes: peak_memory_bytes() })
+    }
+
+    /// The pipeline of the recipe's model, loaded unless it is the warm one.
+    fn warm(&mut self, recipe: &Recipe, observer: &mut dyn Observer) -> Result<&mut Pipeline, Cold> {
+        let fits = |(model, pipeline): &(String, Pipeline)| {
+            *model == recipe.model && pipeline.card().digest == recipe.model_digest
+        };
+        if !self.warm.as_ref().is_some_and(fits) {
+            // The old weights go first: two models at once may not fit.
+            self.warm = None;
+            observer.stage(Stage::Load);
+            let card = croft_engine::card::card(&recipe.model)?;
+            if card.digest != recipe.model_digest {
+                return Err(Cold::Differs { here: card.digest });
+            }
+            self.warm = Some((recipe.model.clone(), Pipeline::load_as(&recipe.model, card)?));
+        }
+        Ok(&mut self.warm.as_mut().expect("it was just loaded").1)
+    }
+}
+
+/// Why a model is not warm.
+enum Cold {
+    Engine(croft_engine::error::Error),
+    Differs { here: String },
+}
+
+impl From<croft_engine::error::Error> for Cold {
+    fn from(error: croft_engine::error::Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+fn elapsed(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The most memory this process has held; 0 where the system does not say.
+fn peak_memory_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB"));
+    kib.and_then(|kib| kib.trim().parse::<u64>().ok()).unwrap_or(0) << 10
+}

@@ -1,0 +1,163 @@
+//! The conversation with the worker: renders are taken one after the other, a cancel at any time.
+
+use std::{
+    io,
+    os::unix::net::UnixStream,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use croft_engine::progress::{Observer, Stage};
+use croft_proto::{
+    PROTOCOL, frame,
+    v1::{ExitCause, FromRank, RankFailed, RankProgress, RankReady, RankRender, ToRank, from_rank, to_rank},
+};
+
+use crate::{convert, engine::Engine};
+
+/// Renders that may wait; a worker sends the next one when the last was answered.
+const WAITING_MAX: usize = 4;
+
+/// Why a rank ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("its socket cannot be used: {0}")]
+    Socket(io::Error),
+    #[error("its threads cannot be started: {0}")]
+    Threads(String),
+    #[error("{0}")]
+    Frame(#[from] frame::Error),
+    #[error("the engine panicked: {0}")]
+    Panicked(String),
+}
+
+/// Serves on `stream` until the worker closes it or says so; `closed` is called as soon as it has, even in the middle of
+/// a render.
+///
+/// # Errors
+/// When the stream breaks, or the engine panicked: what it left behind is not trusted with another clip.
+pub fn serve(stream: UnixStream, closed: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let reader = stream.try_clone().map_err(Error::Socket)?;
+    let worker = Worker { stream: Arc::new(Mutex::new(stream)), cancelled: Arc::new(AtomicU64::new(0)) };
+    worker.say(from_rank::What::Ready(RankReady {
+        protocol: PROTOCOL,
+        engine_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }))?;
+    let (renders, waiting) = mpsc::sync_channel(WAITING_MAX);
+    let cancelled = Arc::clone(&worker.cancelled);
+    let listening = thread::spawn(move || {
+        let ended = listen(reader, &renders, &cancelled);
+        // Whatever renders now renders for nobody.
+        cancelled.store(u64::MAX, Ordering::Relaxed);
+        drop(renders);
+        closed();
+        ended
+    });
+    let mut engine = Engine::default();
+    for render in waiting {
+        answer(&mut engine, &worker, &render)?;
+    }
+    listening.join().map_err(|_| Error::Panicked("while listening".to_owned()))?
+}
+
+/// Reads until the worker has nothing more to say.
+fn listen(
+    mut stream: UnixStream,
+    renders: &mpsc::SyncSender<RankRender>,
+    cancelled: &AtomicU64,
+) -> Result<(), Error> {
+    while let Some(message) = frame::read::<ToRank>(&mut stream)? {
+        match message.what {
+            Some(to_rank::What::Render(render)) => {
+                if renders.send(render).is_err() {
+                    return Ok(());
+                }
+            }
+            Some(to_rank::What::Cancel(cancel)) => {
+                cancelled.fetch_max(cancel.id, Ordering::Relaxed);
+            }
+            Some(to_rank::What::Shutdown(_)) => return Ok(()),
+            // A newer worker's message: nothing this rank can do.
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn answer(engine: &mut Engine, worker: &Worker, render: &RankRender) -> Result<(), Error> {
+    let span = tracing::info_span!(
+        "render",
+        job = render.job,
+        task = render.task,
+        attempt = render.attempt,
+        rank = 0
+    );
+    let _entered = span.enter();
+    let mut watched = Watched { worker, id: render.id };
+    // The engine is dropped with the process after a panic, so nothing half-made in it is seen again.
+    match catch_unwind(AssertUnwindSafe(|| engine.render(render, &mut watched))) {
+        Ok(Ok(done)) => worker.say(from_rank::What::Done(done)),
+        Ok(Err(failed)) => {
+            tracing::warn!(cause = failed.cause().as_str_name(), "{}", failed.message);
+            worker.say(from_rank::What::Failed(failed))
+        }
+        Err(panic) => {
+            let words = convert::words(&*panic);
+            worker.say(from_rank::What::Failed(RankFailed {
+                id: render.id,
+                cause: ExitCause::Internal.into(),
+                message: format!("the engine panicked: {words}"),
+                remedy: "this is a defect: please report it with the rank's log".to_owned(),
+            }))?;
+            Err(Error::Panicked(words))
+        }
+    }
+}
+
+/// The other end.
+struct Worker {
+    stream: Arc<Mutex<UnixStream>>,
+    /// The newest render that was cancelled; render ids rise.
+    cancelled: Arc<AtomicU64>,
+}
+
+impl Worker {
+    fn say(&self, what: from_rank::What) -> Result<(), Error> {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(frame::write(&mut *stream, &FromRank { what: Some(what) })?)
+    }
+}
+
+/// Tells the worker where a render is.
+struct Watched<'a> {
+    worker: &'a Worker,
+    id: u64,
+}
+
+impl Watched<'_> {
+    fn tell(&self, stage: Stage, step: u32, steps: u32) {
+        let progress = RankProgress { id: self.id, stage: convert::stage(stage).into(), step, steps };
+        // A worker that is gone shows at the next read; progress is nobody's loss.
+        let _ = self.worker.say(from_rank::What::Progress(progress));
+    }
+}
+
+impl Observer for Watched<'_> {
+    fn stage(&mut self, stage: Stage) {
+        self.tell(stage, 0, 0);
+    }
+
+    fn step(&mut self, step: u32, steps: u32) {
+        self.tell(Stage::Denoise, step, steps);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.worker.cancelled.load(Ordering::Relaxed) >= self.id
+    }
+}

@@ -1,0 +1,242 @@
+//! One attempt, from its assignment to its ending: render, save, report. Every wait in it has an end.
+
+mod save;
+
+use std::time::Duration;
+
+use croft_proto::v1::{
+    Artifact, Assignment, AttemptRef, AttemptTimes, ExitCause, Failure, RankDone, RankRender, Revoke,
+    WorkerMessage, from_rank,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{clock, convert, rank::Rank, scratch::Scratch, sidecar::Circumstances, target::Target};
+
+/// What a rank gets to end its step after a cancel.
+const STEP: Duration = Duration::from_secs(60);
+/// A deadline of none: far beyond any render.
+const NEVER: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// What one attempt works with.
+#[derive(Debug)]
+pub(crate) struct Bench<'a> {
+    pub(crate) worker: &'a str,
+    pub(crate) device: u32,
+    pub(crate) threads: u32,
+    pub(crate) scratch: &'a Scratch,
+    pub(crate) target: &'a Target,
+    /// Progress goes here; dropped where nobody listens.
+    pub(crate) said: &'a mpsc::Sender<WorkerMessage>,
+    pub(crate) shutdown: &'a CancellationToken,
+}
+
+/// How an attempt ended.
+pub(crate) type Ending = Result<(Vec<Artifact>, AttemptTimes), Failure>;
+
+/// Whether the rank may be given another clip.
+#[derive(Debug)]
+pub(crate) enum After {
+    Warm(Box<Rank>),
+    Gone,
+}
+
+/// What interrupts an attempt.
+enum Stop {
+    Revoked { now: bool },
+    Shutdown,
+    Late(Failure),
+}
+
+impl Bench<'_> {
+    /// Renders and saves. `revokes` carries the revokes of this device.
+    pub(crate) async fn run(
+        &self,
+        rank: Rank,
+        assignment: &Assignment,
+        revokes: &mut mpsc::Receiver<Revoke>,
+    ) -> (Ending, After) {
+        let attempt = assignment.attempt.clone().unwrap_or_default();
+        let started = clock::now();
+        let folder = match self.scratch.attempt(attempt.fence) {
+            Ok(folder) => folder,
+            Err(error) => {
+                let cause = if error.kind() == std::io::ErrorKind::StorageFull {
+                    ExitCause::DiskFull
+                } else {
+                    ExitCause::Internal
+                };
+                let failure =
+                    self.failure(cause, format!("scratch: {error}"), "give the worker another --data-dir");
+                return (Err(failure), After::Warm(Box::new(rank)));
+            }
+        };
+        let deadline = Deadline::new(assignment);
+        let engine_version = rank.engine_version().to_owned();
+        let (rendered, after) =
+            self.render(rank, assignment, &attempt, folder.path(), &deadline, revokes).await;
+        let rendered = match rendered {
+            Ok(rendered) => rendered,
+            Err(failure) => return (Err(failure), after),
+        };
+        let circumstances = Circumstances {
+            worker: self.worker,
+            device: self.device.to_string(),
+            threads: self.threads,
+            engine_version: &engine_version,
+            started: &started,
+            finished: &clock::now(),
+            times: rendered.times.unwrap_or_default(),
+            peak_memory_bytes: rendered.peak_memory_bytes,
+        };
+        let ending = tokio::select! {
+            ending = self.save(assignment, &attempt, folder.path(), &rendered, &circumstances) => ending,
+            stop = self.stop(&attempt, &deadline, revokes) => Err(self.stopped(stop)),
+        };
+        (ending, after)
+    }
+
+    /// Has the rank render, and watches it.
+    async fn render(
+        &self,
+        mut rank: Rank,
+        assignment: &Assignment,
+        attempt: &AttemptRef,
+        folder: &std::path::Path,
+        deadline: &Deadline,
+        revokes: &mut mpsc::Receiver<Revoke>,
+    ) -> (Result<RankDone, Failure>, After) {
+        let render = RankRender {
+            recipe: assignment.recipe.clone(),
+            scratch: folder.display().to_string(),
+            job: attempt.job.clone(),
+            task: format!("{}/{}", attempt.layer, attempt.task),
+            attempt: attempt.attempt,
+            ..RankRender::default()
+        };
+        let id = match rank.render(render).await {
+            Ok(id) => id,
+            Err(_) => return (Err(self.crashed(&mut rank).await), After::Gone),
+        };
+        let mut moved = Instant::now();
+        let mut stopping: Option<(Instant, Failure)> = None;
+        loop {
+            let silent = if stopping.is_some() { NEVER } else { deadline.no_progress };
+            let give_up = stopping.as_ref().map_or(moved + silent, |(by, _)| *by);
+            tokio::select! {
+                said = rank.next() => match said {
+                    Some(from_rank::What::Progress(progress)) if progress.id == id => {
+                        moved = Instant::now();
+                        // A queue that is full loses a step, which the next one makes good.
+                        let _ = self.said.try_send(convert::progress(attempt, &progress));
+                    }
+                    Some(from_rank::What::Done(done)) if done.id == id => {
+                        return (Ok(done), After::Warm(Box::new(rank)));
+                    }
+                    Some(from_rank::What::Failed(failed)) if failed.id == id => {
+                        let after_panic = failed.cause() == ExitCause::Internal;
+                        let failure = convert::of_rank(self.worker, self.device, failed);
+                        let failure = stopping.map_or(failure, |(_, asked)| asked);
+                        if after_panic {
+                            rank.kill().await;
+                            return (Err(failure), After::Gone);
+                        }
+                        return (Err(failure), After::Warm(Box::new(rank)));
+                    }
+                    // Of an earlier render, or of a newer rank.
+                    Some(_) => {}
+                    None => {
+                        let crashed = self.crashed(&mut rank).await;
+                        return (Err(stopping.map_or(crashed, |(_, asked)| asked)), After::Gone);
+                    }
+                },
+                stop = self.stop(attempt, deadline, revokes), if stopping.is_none() => {
+                    let at_once = !matches!(stop, Stop::Revoked { now: false });
+                    let failure = self.stopped(stop);
+                    if at_once || rank.cancel(id).await.is_err() {
+                        rank.kill().await;
+                        return (Err(failure), After::Gone);
+                    }
+                    stopping = Some((Instant::now() + STEP, failure));
+                }
+                () = sleep_until(give_up) => {
+                    rank.kill().await;
+                    let late = || {
+                        let message = format!("no step ended for {} s", silent.as_secs());
+                        let remedy = "policy.timeout.no_progress sets the limit; see the worker's log for what it did";
+                        self.failure(ExitCause::TimeoutNoProgress, message, remedy)
+                    };
+                    return (Err(stopping.map_or_else(late, |(_, asked)| asked)), After::Gone);
+                }
+            }
+        }
+    }
+
+    /// Returns when the attempt must end early.
+    async fn stop(
+        &self,
+        attempt: &AttemptRef,
+        deadline: &Deadline,
+        revokes: &mut mpsc::Receiver<Revoke>,
+    ) -> Stop {
+        loop {
+            tokio::select! {
+                revoke = revokes.recv() => match revoke {
+                    Some(Revoke { attempt: Some(named), now }) if named.fence == attempt.fence => {
+                        return Stop::Revoked { now };
+                    }
+                    // Of an attempt that ended before the revoke came.
+                    Some(_) => {}
+                    None => return Stop::Shutdown,
+                },
+                () = self.shutdown.cancelled() => return Stop::Shutdown,
+                () = sleep_until(deadline.total) => {
+                    let message = format!("it ran longer than {} s", deadline.total_seconds);
+                    let remedy = "raise policy.timeout.total, or ask for less (steps, size, num_frames)";
+                    return Stop::Late(self.failure(ExitCause::TimeoutTotal, message, remedy));
+                }
+            }
+        }
+    }
+
+    fn stopped(&self, stop: Stop) -> Failure {
+        match stop {
+            Stop::Revoked { .. } => self.failure(ExitCause::Cancelled, "revoked", ""),
+            Stop::Shutdown => self.failure(ExitCause::Yielded, "its worker ends", ""),
+            Stop::Late(failure) => failure,
+        }
+    }
+
+    async fn crashed(&self, rank: &mut Rank) -> Failure {
+        let message = format!("rank 0 on {}:{}: {}", self.worker, self.device, rank.how_it_ended().await);
+        let remedy = "where nobody killed it, see the system's log for the out-of-memory killer";
+        self.failure(ExitCause::Crashed, message, remedy)
+    }
+
+    fn failure(&self, cause: ExitCause, message: impl Into<String>, remedy: &str) -> Failure {
+        convert::failure(self.worker, self.device, cause, message, remedy)
+    }
+}
+
+/// How long an attempt may take.
+#[derive(Debug)]
+struct Deadline {
+    total: Instant,
+    total_seconds: u64,
+    no_progress: Duration,
+}
+
+impl Deadline {
+    fn new(assignment: &Assignment) -> Self {
+        let or_never = |ms| if ms == 0 { NEVER } else { Duration::from_millis(ms).min(NEVER) };
+        let total = or_never(assignment.timeout_total_ms);
+        Self {
+            total: Instant::now() + total,
+            total_seconds: total.as_secs(),
+            no_progress: or_never(assignment.timeout_no_progress_ms),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! One device: takes assignments one after the other, keeps its rank warm between them, and says how each ended.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use croft_proto::v1::{Assignment, AttemptRef, AttemptTimes, ExitCause, Failure, Revoke, WorkerMessage};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::{
+    attempt::{After, Bench, Ending},
+    config::RankProgram,
+    convert,
+    rank::Rank,
+    scratch::Scratch,
+    target::Target,
+};
+
+/// Assignments and revokes that wait. A coordinator gives a device one at a time; a revoked one may still be ending.
+pub(crate) const WAITING: usize = 8;
+
+/// What the session tells a device.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    pub(crate) assignments: mpsc::Sender<Assignment>,
+    pub(crate) revokes: mpsc::Sender<Revoke>,
+}
+
+/// What devices tell the session.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// How an attempt ended: never lost.
+    Ended(AttemptRef, WorkerMessage),
+    /// Another model is resident.
+    Resident(u32, Vec<String>),
+}
+
+/// A device and all that it needs.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) index: u32,
+    pub(crate) worker: Arc<str>,
+    pub(crate) threads: u32,
+    pub(crate) program: RankProgram,
+    pub(crate) scratch: Arc<Scratch>,
+    /// Where files go, as the newest welcome says; `None` before the first.
+    pub(crate) target: watch::Receiver<Option<Target>>,
+    pub(crate) assignments: mpsc::Receiver<Assignment>,
+    pub(crate) revokes: mpsc::Receiver<Revoke>,
+    pub(crate) said: mpsc::Sender<Said>,
+    pub(crate) progress: mpsc::Sender<WorkerMessage>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Device {
+    /// Serves until the worker ends.
+    pub(crate) async fn run(mut self) {
+        let mut rank: Option<Rank> = None;
+        let mut resident = String::new();
+        // Revokes of assignments that have not begun.
+        let mut revoked: VecDeque<u64> = VecDeque::new();
+        loop {
+            let assignment = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => break,
+                revoke = self.revokes.recv() => {
+                    let Some(revoke) = revoke else { break };
+                    if revoked.len() == WAITING {
+                        revoked.pop_front();
+                    }
+                    revoked.extend(revoke.attempt.map(|attempt| attempt.fence));
+                    continue;
+                }
+                assignment = self.assignments.recv() => match assignment {
+                    Some(assignment) => assignment,
+                    None => break,
+                },
+            };
+            let attempt = assignment.attempt.clone().unwrap_or_default();
+            let span = tracing::info_span!(
+                "attempt",
+                job = attempt.job,
+                task = format!("{}/{}", attempt.layer, attempt.task),
+                attempt = attempt.attempt,
+                rank = 0,
+            );
+            let ending = if revoked.contains(&attempt.fence) {
+                Err(self.failure(ExitCause::Cancelled, "revoked before it began", ""))
+            } else {
+                self.attempt(&mut rank, &assignment).instrument(span).await
+            };
+            let now_resident = match (&rank, &assignment.recipe) {
+                (Some(_), Some(recipe)) => recipe.model.clone(),
+                (Some(_), None) => resident.clone(),
+                (None, _) => String::new(),
+            };
+            if now_resident != resident {
+                resident = now_resident;
+                let models = if resident.is_empty() { Vec::new() } else { vec![resident.clone()] };
+                if self.said.send(Said::Resident(self.index, models)).await.is_err() {
+                    break;
+                }
+            }
+            let message = match ending {
+                Ok((artifacts, times)) => convert::done(&attempt, artifacts, times),
+                Err(failure) => {
+                    tracing::warn!(
+                        job = attempt.job,
+                        task = format!("{}/{}", attempt.layer, attempt.task),
+                        attempt = attempt.attempt,
+                        cause = failure.cause().as_str_name(),
+                        "{}",
+                        failure.message
+                    );
+                    convert::failed(&attempt, failure)
+                }
+            };
+            if self.said.send(Said::Ended(attempt, message)).await.is_err() {
+                break;
+            }
+        }
+        if let Some(rank) = rank {
+            rank.kill().await;
+        }
+    }
+
+    async fn attempt(&mut self, rank: &mut Option<Rank>, assignment: &Assignment) -> Ending {
+        let (program, args) = match &self.program {
+            RankProgram::Noop => return Ok((Vec::new(), AttemptTimes::default())),
+            RankProgram::Child { program, args } => (program, args),
+        };
+        let Some(target) = self.target.borrow().clone() else {
+            return Err(self.failure(ExitCause::Internal, "an assignment came before a welcome", ""));
+        };
+        let warm = match rank.take() {
+            Some(rank) => rank,
+            None => match Rank::start(program, args, self.threads, self.index).await {
+                Ok(rank) => rank,
+                Err(error) => {
+                    let message = format!("rank 0 on {}:{} did not start: {error}", self.worker, self.index);
+                    return Err(self.failure(
+                        ExitCause::Crashed,
+                        message,
+                        "run `croft doctor` on this machine",
+                    ));
+                }
+            },
+        };
+        let bench = Bench {
+            worker: &self.worker,
+            device: self.index,
+            threads: self.threads,
+            scratch: &self.scratch,
+            target: &target,
+            said: &self.progress,
+            shutdown: &self.shutdown,
+        };
+        let (ending, after) = bench.run(warm, assignment, &mut self.revokes).await;
+        *rank = match after {
+            After::Warm(rank) => Some(*rank),
+            After::Gone => None,
+        };
+        ending
+    }
+
+    fn failure(&self, cause: ExitCause, message: impl Into<String>, remedy: &str) -> Failure {
+        convert::failure(&self.worker, self.index, cause, message, remedy)
+    }
+}

@@ -1,0 +1,181 @@
+//! A worker's life: claim the folder, start the devices, dial, hold the stream, dial again.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use croft_proto::{MESSAGE_BYTES_MAX, PROTOCOL, v1::Hello};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use uuid::Uuid;
+
+use crate::{
+    Config, Error,
+    backoff::Backoff,
+    config::DEVICES_MAX,
+    device::{Device, Orders, WAITING},
+    inventory,
+    journal::Journal,
+    scratch::Scratch,
+    session::{End, Hands},
+};
+
+/// Words of devices that wait to be said.
+const SAID: usize = 1024;
+/// A coordinator that does not take a connection within this is not there.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A silent connection is probed this often, and given up when the probe goes unanswered as long.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// What devices get to end their ranks.
+const END: Duration = Duration::from_secs(5);
+
+/// Works until `shutdown`, through every interruption of the connection.
+///
+/// # Errors
+/// What no waiting would mend: a bad address, a folder that cannot be used, a coordinator that refuses this worker.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    let addresses: Vec<String> =
+        config.coordinators.iter().map(|address| url(address)).collect::<Result<_, _>>()?;
+    let (count, threads) = config.shares();
+    if count == 0 || count > DEVICES_MAX {
+        return Err(Error::NoDevices { max: DEVICES_MAX });
+    }
+    let scratch = Arc::new(Scratch::claim(&config.data_dir)?);
+    let (target, targets) = watch::channel(None);
+    let (said, devices_said) = mpsc::channel(SAID);
+    let (progress, steps) = mpsc::channel(SAID);
+    let stop = shutdown.child_token();
+    let worker: Arc<str> = config.name.as_str().into();
+    let mut tasks = JoinSet::new();
+    let mut devices = Vec::new();
+    for index in 0..count {
+        let (assignments, given) = mpsc::channel(WAITING);
+        let (revokes, revoked) = mpsc::channel(WAITING);
+        devices.push(Orders { assignments, revokes });
+        let device = Device {
+            index,
+            worker: Arc::clone(&worker),
+            threads,
+            program: config.rank.clone(),
+            scratch: Arc::clone(&scratch),
+            target: targets.clone(),
+            assignments: given,
+            revokes: revoked,
+            said: said.clone(),
+            progress: progress.clone(),
+            shutdown: stop.clone(),
+        };
+        tasks.spawn(device.run());
+    }
+    let hands = Hands {
+        hello: Hello {
+            worker: config.name.clone(),
+            host: inventory::host_name(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol_min: PROTOCOL,
+            protocol_max: PROTOCOL,
+            devices: inventory::devices(&config),
+            tags: config.tags.clone(),
+            running: Vec::new(),
+            incarnation: Uuid::new_v4().to_string(),
+        },
+        devices,
+        said: devices_said,
+        progress: steps,
+        target,
+        running: std::collections::BTreeMap::new(),
+        journal: Journal::default(),
+    };
+    let outcome = dial(hands, &addresses, &shutdown).await;
+    stop.cancel();
+    let _ = timeout(END, async { while tasks.join_next().await.is_some() {} }).await;
+    outcome
+}
+
+/// Dials and holds streams until the end.
+async fn dial(mut hands: Hands, addresses: &[String], shutdown: &CancellationToken) -> Result<(), Error> {
+    let mut backoff = Backoff::default();
+    for address in addresses.iter().cycle() {
+        let end = match connect(address).await {
+            Ok(channel) => hands.session(channel, shutdown).await,
+            Err(error) => End::Broken { welcomed: false, why: error.to_string() },
+        };
+        match end {
+            End::Shutdown => return Ok(()),
+            End::Refused { reason } => return Err(Error::Refused { reason }),
+            End::Broken { welcomed, why } => {
+                if welcomed {
+                    backoff.reset();
+                }
+                let chance = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
+                let wait = backoff.next(chance);
+                tracing::warn!(address, wait_ms = wait.as_millis(), "no stream: {why}");
+                let waited = async {
+                    let over = sleep(wait);
+                    tokio::pin!(over);
+                    loop {
+                        // Devices work on meanwhile, and must not be held up by a queue that nobody reads.
+                        tokio::select! {
+                            () = &mut over => return,
+                            Some(said) = hands.said.recv() => drop(hands.note(said)),
+                            Some(_) = hands.progress.recv() => {}
+                        }
+                    }
+                };
+                tokio::select! {
+                    () = waited => {}
+                    () = shutdown.cancelled() => return Ok(()),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn connect(url: &str) -> Result<Channel, tonic::transport::Error> {
+    Endpoint::from_shared(url.to_owned())?
+        .connect_timeout(CONNECT)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(u32::try_from(MESSAGE_BYTES_MAX).expect("16 MiB"))
+        .connect()
+        .await
+}
+
+/// Plaintext goes to this machine only.
+fn url(address: &str) -> Result<String, Error> {
+    let bad = || Error::Address { address: address.to_owned() };
+    let bare = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+    let (host, port) = bare.rsplit_once(':').ok_or_else(bad)?;
+    port.parse::<u16>().map_err(|_| bad())?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() || host.contains("://") {
+        return Err(bad());
+    }
+    let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if is_loopback {
+        Ok(format!("http://{bare}"))
+    } else {
+        Err(Error::Plaintext { address: address.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plaintext_goes_to_loopback_only() {
+        assert_eq!(url("127.0.0.1:7400").expect("fine"), "http://127.0.0.1:7400");
+        assert_eq!(url("http://localhost:1/").expect("fine"), "http://localhost:1");
+        assert!(matches!(url("farm.studio:7400"), Err(Error::Plaintext { .. })));
+        for bad in ["127.0.0.1", ":7400", "https://127.0.0.1:7400", "a:b"] {
+            assert!(matches!(url(bad), Err(Error::Address { .. })), "{bad}");
+        }
+    }
+}

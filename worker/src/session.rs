@@ -1,0 +1,221 @@
+//! One stream to one coordinator, from the hello to its end. Assignments go to devices, what devices say goes out.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use croft_proto::{
+    PROTOCOL,
+    v1::{
+        Assignments, AttemptRef, CoordinatorMessage, DeviceInfo, Hello, Revoke, Welcome, WorkerMessage,
+        coordinator_message::What, dispatch_client::DispatchClient,
+    },
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Streaming, transport::Channel};
+
+use crate::{
+    convert,
+    device::{Orders, Said},
+    journal::Journal,
+    target::Target,
+};
+
+/// Messages on their way out; a coordinator that does not take them is as good as gone.
+const QUEUE: usize = 256;
+/// A message that cannot be put into the queue for this long ends the stream.
+const STUCK: Duration = Duration::from_secs(20);
+/// What a coordinator gets to answer a hello.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Heartbeats within one lease.
+const BEATS: u32 = 4;
+
+/// What lives from stream to stream.
+#[derive(Debug)]
+pub(crate) struct Hands {
+    pub(crate) hello: Hello,
+    pub(crate) devices: Vec<Orders>,
+    pub(crate) said: mpsc::Receiver<Said>,
+    pub(crate) progress: mpsc::Receiver<WorkerMessage>,
+    pub(crate) target: watch::Sender<Option<Target>>,
+    /// What runs, by fence, and on which device.
+    pub(crate) running: BTreeMap<u64, (AttemptRef, u32)>,
+    pub(crate) journal: Journal,
+}
+
+/// How a stream ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// It broke; another may follow. Whether it had been welcomed.
+    Broken {
+        welcomed: bool,
+        why: String,
+    },
+    Refused {
+        reason: String,
+    },
+    Shutdown,
+}
+
+impl Hands {
+    /// Holds one stream until it ends.
+    pub(crate) async fn session(&mut self, channel: Channel, shutdown: &CancellationToken) -> End {
+        let broken = |why: String| End::Broken { welcomed: false, why };
+        let (out, outgoing) = mpsc::channel(QUEUE);
+        if out.send(convert::hello(self.hello())).await.is_err() {
+            return broken("the queue is closed".to_owned());
+        }
+        let mut client = DispatchClient::new(channel.clone());
+        let opened = timeout(ANSWER, client.session(ReceiverStream::new(outgoing))).await;
+        let mut told = match opened {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return broken(status.message().to_owned()),
+            Err(_) => return broken("no answer to the hello".to_owned()),
+        };
+        let welcome = match timeout(ANSWER, told.message()).await {
+            Ok(Ok(Some(CoordinatorMessage { what: Some(What::Welcome(welcome)) }))) => welcome,
+            Ok(Ok(Some(CoordinatorMessage { what: Some(What::Refused(refused)) }))) => {
+                return End::Refused { reason: refused.reason };
+            }
+            Ok(Ok(_)) => return broken("the coordinator said no welcome".to_owned()),
+            Ok(Err(status)) => return broken(status.message().to_owned()),
+            Err(_) => return broken("no answer to the hello".to_owned()),
+        };
+        if welcome.protocol != PROTOCOL {
+            let reason =
+                format!("it speaks protocol {}, this worker {PROTOCOL}: update one", welcome.protocol);
+            return End::Refused { reason };
+        }
+        let target = Target::choose(&welcome, channel).await;
+        self.target.send_replace(Some(target));
+        tracing::info!(lease_ms = welcome.lease_ms, "welcomed");
+        let end = self.serve(&welcome, &out, &mut told, shutdown).await;
+        // Nothing runs on without its stream for longer than the lease; the coordinator sees to that by fences.
+        end.unwrap_or_else(|why| End::Broken { welcomed: true, why })
+    }
+
+    fn hello(&self) -> Hello {
+        let running = self.running.values().map(|(attempt, _)| attempt).chain(self.journal.attempts());
+        Hello { running: running.cloned().collect(), ..self.hello.clone() }
+    }
+
+    /// Everything after the welcome. `Err` says why the stream is of no more use.
+    async fn serve(
+        &mut self,
+        welcome: &Welcome,
+        out: &mpsc::Sender<WorkerMessage>,
+        told: &mut Streaming<CoordinatorMessage>,
+        shutdown: &CancellationToken,
+    ) -> Result<End, String> {
+        for message in self.journal.messages() {
+            push(out, message.clone()).await?;
+        }
+        for info in &self.hello.devices {
+            push(out, convert::resident(info.index, info.resident_models.clone())).await?;
+        }
+        let mut beat = interval(Duration::from_millis(welcome.lease_ms.max(100)) / BEATS);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = told.message() => match message {
+                    Ok(Some(CoordinatorMessage { what: Some(what) })) => {
+                        if let Some(end) = self.take(what, out).await? {
+                            return Ok(end);
+                        }
+                    }
+                    // Of a newer coordinator.
+                    Ok(Some(CoordinatorMessage { what: None })) => {}
+                    Ok(None) => return Err("the coordinator ended the stream".to_owned()),
+                    Err(status) => return Err(status.message().to_owned()),
+                },
+                Some(said) = self.said.recv() => {
+                    let message = self.note(said);
+                    push(out, message).await?;
+                }
+                Some(progress) = self.progress.recv() => push(out, progress).await?,
+                _ = beat.tick() => push(out, convert::heartbeat()).await?,
+                () = shutdown.cancelled() => {
+                    // Said in good order, so that nobody waits for the lease.
+                    push(out, convert::goodbye()).await?;
+                    return Ok(End::Shutdown);
+                }
+            }
+        }
+    }
+
+    /// Acts on one message of the coordinator.
+    async fn take(&mut self, what: What, out: &mpsc::Sender<WorkerMessage>) -> Result<Option<End>, String> {
+        match what {
+            What::Assignments(Assignments { assignments }) => {
+                for assignment in assignments {
+                    let Some(attempt) = assignment.attempt.clone() else { continue };
+                    let device = assignment.device;
+                    self.running.insert(attempt.fence, (attempt.clone(), device));
+                    let given = match self.devices.get(device as usize) {
+                        Some(orders) => orders.assignments.try_send(assignment).map_err(|e| e.to_string()),
+                        None => Err("there is no such device".to_owned()),
+                    };
+                    if let Err(why) = given {
+                        let failure = convert::failure(
+                            &self.hello.worker,
+                            device,
+                            croft_proto::v1::ExitCause::Yielded,
+                            format!("device {device} takes no assignment: {why}"),
+                            "",
+                        );
+                        let message =
+                            self.note(Said::Ended(attempt.clone(), convert::failed(&attempt, failure)));
+                        push(out, message).await?;
+                    }
+                }
+            }
+            What::Revoke(revoke) => self.revoke(revoke),
+            What::Refused(refused) => return Ok(Some(End::Refused { reason: refused.reason })),
+            What::Welcome(_) => return Err("a second welcome".to_owned()),
+        }
+        Ok(None)
+    }
+
+    fn revoke(&mut self, revoke: Revoke) {
+        let fence = revoke.attempt.as_ref().map_or(0, |attempt| attempt.fence);
+        // Whatever it is, the coordinator has heard of its end or wants no more of it.
+        self.journal.heard(fence);
+        let device = self.running.get(&fence).map(|(_, device)| *device);
+        if let Some(orders) = device.and_then(|device| self.devices.get(device as usize)) {
+            // A full queue means that as many revokes are being acted on already.
+            let _ = orders.revokes.try_send(revoke);
+        }
+    }
+
+    /// Remembers what a device said; gives the message that tells it.
+    pub(crate) fn note(&mut self, said: Said) -> WorkerMessage {
+        match said {
+            Said::Ended(attempt, message) => {
+                self.running.remove(&attempt.fence);
+                self.journal.ended(attempt, message.clone());
+                message
+            }
+            Said::Resident(index, models) => {
+                if let Some(info) = device(&mut self.hello.devices, index) {
+                    info.resident_models.clone_from(&models);
+                }
+                convert::resident(index, models)
+            }
+        }
+    }
+}
+
+fn device(devices: &mut [DeviceInfo], index: u32) -> Option<&mut DeviceInfo> {
+    devices.iter_mut().find(|device| device.index == index)
+}
+
+async fn push(out: &mpsc::Sender<WorkerMessage>, message: WorkerMessage) -> Result<(), String> {
+    match timeout(STUCK, out.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err("the stream is closed".to_owned()),
+        Err(_) => Err("the coordinator takes no messages".to_owned()),
+    }
+}
