@@ -9,7 +9,9 @@ pub const NAME_CHARS_MAX: usize = 63;
 
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("name '{name}' must be 1 to {NAME_CHARS_MAX} of a-z, 0-9, '-', '_' and '.', beginning with a letter or digit")]
+#[error(
+    "name '{name}' must be 1 to {NAME_CHARS_MAX} of a-z, 0-9, '-', '_' and '.', beginning with a letter or digit"
+)]
 pub struct BadName {
     pub name: String,
 }
@@ -19,7 +21,11 @@ fn checked(name: &str) -> Result<Arc<str>, BadName> {
     let begins = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let made_of =
         name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'));
-    if fits && begins && made_of { Ok(name.into()) } else { Err(BadName { name: name.chars().take(80).collect() }) }
+    if fits && begins && made_of {
+        Ok(name.into())
+    } else {
+        Err(BadName { name: name.chars().take(80).collect() })
+    }
 }
 
 macro_rules! name {

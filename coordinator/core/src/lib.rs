@@ -6,9 +6,14 @@
 pub mod failure;
 pub mod farm;
 pub mod ids;
+mod job;
 pub mod model_card;
+mod pace;
 pub mod plan;
+mod record;
 pub mod spec;
 pub mod step;
+mod task;
 pub mod time;
 pub mod view;
+mod worker;

@@ -54,11 +54,25 @@ pub struct ParamRule {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum ParamKind {
-    Number { min: f64, max: f64 },
+    Number {
+        min: f64,
+        max: f64,
+    },
     /// A whole number in `min..=max` that leaves `remainder` when divided by `multiple` (LTX frames: 8k + 1).
-    Whole { min: u64, max: u64, multiple: u64, remainder: u64 },
+    Whole {
+        min: u64,
+        max: u64,
+        multiple: u64,
+        remainder: u64,
+    },
     /// `WIDTHxHEIGHT`, each a multiple of `multiple`, each in `min..=max`.
-    Size { multiple: u32, min: u32, max: u32 },
+    Size {
+        multiple: u32,
+        min: u32,
+        max: u32,
+    },
     Flag,
-    Text { bytes_max: usize },
+    Text {
+        bytes_max: usize,
+    },
 }

@@ -13,23 +13,59 @@ use crate::{
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A checked and planned job. A known `request_id` changes nothing: the update names the job it made then.
-    JobSubmitted { request_id: String, plan: Box<Plan> },
+    JobSubmitted {
+        request_id: String,
+        plan: Box<Plan>,
+    },
     /// `now` kills running attempts; otherwise they stop after their denoise step.
-    JobCancelled { job: JobId, now: bool },
+    JobCancelled {
+        job: JobId,
+        now: bool,
+    },
     /// Failed or cancelled tasks get a fresh retry budget and are queued again.
-    TasksRetried { job: JobId, tasks: Vec<TaskId> },
+    TasksRetried {
+        job: JobId,
+        tasks: Vec<TaskId>,
+    },
     WorkerJoined(Box<Joined>),
     /// Any message of a session is a sign of life; this one is nothing else.
-    WorkerHeard { session: SessionId },
+    WorkerHeard {
+        session: SessionId,
+    },
     /// The stream ended. `goodbye` when the worker said so itself.
-    WorkerLeft { session: SessionId, goodbye: bool },
-    DeviceReported { session: SessionId, index: u32, resident_models: Vec<String> },
-    AttemptProgressed { session: SessionId, attempt: AttemptId, stage: Stage, step: u32, steps: u32 },
+    WorkerLeft {
+        session: SessionId,
+        goodbye: bool,
+    },
+    DeviceReported {
+        session: SessionId,
+        index: u32,
+        resident_models: Vec<String>,
+    },
+    AttemptProgressed {
+        session: SessionId,
+        attempt: AttemptId,
+        stage: Stage,
+        step: u32,
+        steps: u32,
+    },
     /// Rendered and saved under the attempt's prefix; not published yet.
-    AttemptSaved { session: SessionId, attempt: AttemptId, artifacts: Vec<Artifact>, times: Times },
-    AttemptFailed { session: SessionId, attempt: AttemptId, failure: Failure },
+    AttemptSaved {
+        session: SessionId,
+        attempt: AttemptId,
+        artifacts: Vec<Artifact>,
+        times: Times,
+    },
+    AttemptFailed {
+        session: SessionId,
+        attempt: AttemptId,
+        failure: Failure,
+    },
     /// The answer to [`Command::Publish`]: the published files by their final names, or why not.
-    Published { attempt: AttemptId, outcome: Result<Vec<Artifact>, Failure> },
+    Published {
+        attempt: AttemptId,
+        outcome: Result<Vec<Artifact>, Failure>,
+    },
     /// Time passed: leases and deadlines are checked, and free devices are given work. The shell sends one at the
     /// end of each batch of events and at least every [`TICK_MS`].
     Tick,
@@ -92,8 +128,9 @@ pub struct Artifact {
     pub media_type: String,
 }
 
-/// What one call of [`crate::farm::Farm::apply`] asks of the shell. Writes are made durable before any command is
-/// performed or any update is seen.
+/// What one call of [`crate::farm::Farm::apply`] asks of the shell. The shell applies a batch of events, ends it
+/// with [`Event::Tick`], with which the batch's writes come, makes them durable, and only then performs the batch's
+/// commands and shows its updates.
 #[derive(Debug, Default)]
 pub struct Step {
     pub writes: Vec<Write>,
@@ -110,16 +147,36 @@ pub struct Write {
 
 #[derive(Debug)]
 pub enum Command {
-    Welcome { session: SessionId },
+    Welcome {
+        session: SessionId,
+    },
     /// The session ends, and why; the worker is told.
-    Refuse { session: SessionId, reason: String },
+    Refuse {
+        session: SessionId,
+        reason: String,
+    },
+    /// The stream ends; the worker may dial again. For one that was silent past its lease.
+    HangUp {
+        session: SessionId,
+    },
     Start(Box<Assignment>),
-    Revoke { session: SessionId, attempt: AttemptId, now: bool },
+    Revoke {
+        session: SessionId,
+        attempt: AttemptId,
+        now: bool,
+    },
     /// Put the attempt's files where they belong, each by a conditional put, the sidecar last; answered by
     /// [`Event::Published`].
-    Publish { attempt: AttemptId, prefix: String, artifacts: Vec<Artifact>, output: Output },
+    Publish {
+        attempt: AttemptId,
+        prefix: String,
+        artifacts: Vec<Artifact>,
+        output: Output,
+    },
     /// Remove what a failed, lost or beaten attempt left under its prefix. No answer; best effort.
-    Collect { prefix: String },
+    Collect {
+        prefix: String,
+    },
 }
 
 /// One attempt for one device.
@@ -167,8 +224,22 @@ pub struct Output {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
     /// The answer to a submission: the job of that request, new or known.
-    Accepted { request_id: String, job: JobId },
-    Job { job: JobId },
-    Task { task: TaskId },
-    Progress { task: TaskId, attempt: u32, device: DeviceId, stage: Stage, step: u32, steps: u32 },
+    Accepted {
+        request_id: String,
+        job: JobId,
+    },
+    Job {
+        job: JobId,
+    },
+    Task {
+        task: TaskId,
+    },
+    Progress {
+        task: TaskId,
+        attempt: u32,
+        device: DeviceId,
+        stage: Stage,
+        step: u32,
+        steps: u32,
+    },
 }

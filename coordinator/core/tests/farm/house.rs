@@ -1,0 +1,286 @@
+//! A farm without machines: events in, commands out, and workers that do as the test says.
+
+use std::collections::BTreeMap;
+
+use croft_core::{
+    failure::{Cause, Failure},
+    farm::{Config, Farm},
+    ids::{AttemptId, DeviceId, JobId, SessionId, TaskId, WorkerId},
+    model_card::{Makes, ModelCard, ParamKind, ParamRule, ParamValue},
+    plan::Plan,
+    spec::{self, Source},
+    step::{Artifact, Assignment, Command, DeviceInfo, Event, Joined, Stage, Times, Update, Write},
+    time::Time,
+    view::{Selector, TaskState, TaskView},
+};
+
+/// One farm and everything it asked for so far.
+pub struct House {
+    pub farm: Farm,
+    pub now: Time,
+    pub started: Vec<Assignment>,
+    pub publishing: Vec<(AttemptId, Vec<Artifact>)>,
+    pub revoked: Vec<(SessionId, AttemptId, bool)>,
+    pub refused: Vec<(SessionId, String)>,
+    pub hung_up: Vec<SessionId>,
+    pub collected: Vec<String>,
+    pub accepted: Vec<(String, JobId)>,
+    pub store: BTreeMap<String, Vec<u8>>,
+    pub writes: usize,
+    sessions: u64,
+}
+
+impl House {
+    pub fn new() -> Self {
+        Self {
+            farm: Farm::new(Config::default(), 1),
+            now: Time(1_000_000),
+            started: Vec::new(),
+            publishing: Vec::new(),
+            revoked: Vec::new(),
+            refused: Vec::new(),
+            hung_up: Vec::new(),
+            collected: Vec::new(),
+            accepted: Vec::new(),
+            store: BTreeMap::new(),
+            writes: 0,
+            sessions: 0,
+        }
+    }
+
+    /// Applies an event and the tick that ends its batch, as the shell does.
+    pub fn happens(&mut self, event: Event) {
+        for event in [event, Event::Tick] {
+            let step = self.farm.apply(self.now, event);
+            for Write { key, value } in step.writes {
+                self.writes += 1;
+                match value {
+                    Some(value) => self.store.insert(key, value),
+                    None => self.store.remove(&key),
+                };
+            }
+            for command in step.commands {
+                match command {
+                    Command::Start(assignment) => self.started.push(*assignment),
+                    Command::Publish { attempt, artifacts, .. } => self.publishing.push((attempt, artifacts)),
+                    Command::Revoke { session, attempt, now } => self.revoked.push((session, attempt, now)),
+                    Command::Refuse { session, reason } => self.refused.push((session, reason)),
+                    Command::HangUp { session } => self.hung_up.push(session),
+                    Command::Collect { prefix } => self.collected.push(prefix),
+                    Command::Welcome { .. } => {}
+                }
+            }
+            for update in step.updates {
+                if let Update::Accepted { request_id, job } = update {
+                    self.accepted.push((request_id, job));
+                }
+            }
+        }
+    }
+
+    pub fn wait_ms(&mut self, ms: u64) {
+        self.now = self.now.plus_ms(ms);
+        self.happens(Event::Tick);
+    }
+
+    /// Submits a spec under a request of its own and gives the job's name.
+    pub fn submit(&mut self, text: &str) -> JobId {
+        self.submit_as(&format!("request-{}", self.accepted.len()), text)
+    }
+
+    pub fn submit_as(&mut self, request_id: &str, text: &str) -> JobId {
+        let plan = Box::new(plan(text));
+        self.happens(Event::JobSubmitted { request_id: request_id.to_owned(), plan });
+        self.accepted.last().expect("a submission is answered").1.clone()
+    }
+
+    /// A worker with `devices` free devices says hello.
+    pub fn join(&mut self, name: &str, devices: u32) -> SessionId {
+        self.rejoin(name, devices, name, Vec::new())
+    }
+
+    pub fn rejoin(
+        &mut self,
+        name: &str,
+        devices: u32,
+        incarnation: &str,
+        running: Vec<AttemptId>,
+    ) -> SessionId {
+        self.sessions += 1;
+        let session = SessionId(self.sessions);
+        let device = |index| DeviceInfo {
+            index,
+            kind: "cpu".to_owned(),
+            model: "test".to_owned(),
+            memory_bytes: 1 << 30,
+            threads: 1,
+            resident_models: Vec::new(),
+        };
+        self.happens(Event::WorkerJoined(Box::new(Joined {
+            session,
+            worker: WorkerId::new(name).expect("a name"),
+            incarnation: incarnation.to_owned(),
+            host: "host".to_owned(),
+            version: "0".to_owned(),
+            tags: Vec::new(),
+            devices: (0..devices).map(device).collect(),
+            running,
+        })));
+        session
+    }
+
+    /// The assignments since the last call.
+    pub fn take_started(&mut self) -> Vec<Assignment> {
+        std::mem::take(&mut self.started)
+    }
+
+    pub fn one_started(&mut self) -> Assignment {
+        let mut started = self.take_started();
+        assert_eq!(started.len(), 1, "one start");
+        started.remove(0)
+    }
+
+    pub fn saves(&mut self, a: &Assignment) {
+        self.reports_saved(a.session, &a.attempt);
+    }
+
+    pub fn reports_saved(&mut self, session: SessionId, attempt: &AttemptId) {
+        let artifacts = vec![file("0001.png")];
+        let attempt = attempt.clone();
+        self.happens(Event::AttemptSaved { session, attempt, artifacts, times: Times::default() });
+    }
+
+    pub fn publishes(&mut self) {
+        for (attempt, artifacts) in std::mem::take(&mut self.publishing) {
+            self.happens(Event::Published { attempt, outcome: Ok(artifacts) });
+        }
+    }
+
+    pub fn renders(&mut self, a: &Assignment) {
+        self.saves(a);
+        self.publishes();
+    }
+
+    pub fn fails(&mut self, a: &Assignment, cause: Cause) {
+        let failure = Failure::new(cause, "as the test says", "");
+        self.happens(Event::AttemptFailed { session: a.session, attempt: a.attempt.clone(), failure });
+    }
+
+    pub fn steps(&mut self, a: &Assignment, step: u32) {
+        let (session, attempt) = (a.session, a.attempt.clone());
+        let event = Event::AttemptProgressed { session, attempt, stage: Stage::Denoise, step, steps: 10 };
+        self.happens(event);
+    }
+
+    pub fn task(&self, job: &JobId, layer: u32, task: u32) -> TaskView {
+        self.farm.task(&TaskId { job: job.clone(), layer, task }).expect("a task of the plan")
+    }
+
+    pub fn state(&self, job: &JobId, layer: u32, task: u32) -> TaskState {
+        self.task(job, layer, task).state
+    }
+
+    pub fn all(&self, job: &JobId) -> Vec<TaskView> {
+        self.farm.tasks(job, &Selector::default(), None, usize::MAX).expect("a known job")
+    }
+
+    /// What must hold at any moment.
+    pub fn check(&self) {
+        for view in self.farm.jobs() {
+            let tasks = self.all(&view.id);
+            assert_eq!(view.counts.total() as usize, tasks.len(), "{}: every task is counted once", view.id);
+            for (state, counted) in [
+                (TaskState::Waiting, view.counts.waiting),
+                (TaskState::Queued, view.counts.queued),
+                (TaskState::Running, view.counts.running),
+                (TaskState::Publishing, view.counts.publishing),
+                (TaskState::Succeeded, view.counts.succeeded),
+                (TaskState::Failed, view.counts.failed),
+                (TaskState::Cancelled, view.counts.cancelled),
+            ] {
+                let found = tasks.iter().filter(|task| task.state == state).count() as u64;
+                assert_eq!(found, counted, "{}: tasks that are {state:?}", view.id);
+            }
+            assert_eq!(
+                view.settled.is_some(),
+                view.counts.unsettled() == 0,
+                "{}: settled when all are",
+                view.id
+            );
+            for task in tasks {
+                let running = task.attempts.iter().filter(|attempt| attempt.ended.is_none()).count();
+                let may_run = matches!(task.state, TaskState::Running | TaskState::Publishing);
+                assert_eq!(
+                    running,
+                    usize::from(may_run),
+                    "{:?}: live attempts of a {:?} task",
+                    task.id,
+                    task.state
+                );
+            }
+        }
+        let mut held: Vec<String> = Vec::new();
+        for worker in self.farm.workers() {
+            held.extend(worker.devices.into_iter().filter_map(|device| device.running));
+        }
+        let all = held.len();
+        held.sort();
+        held.dedup();
+        assert_eq!(held.len(), all, "no attempt is on two devices");
+    }
+}
+
+pub fn device(worker: &str, index: u32) -> DeviceId {
+    DeviceId { worker: WorkerId::new(worker).expect("a name"), index }
+}
+
+pub fn file(path: &str) -> Artifact {
+    Artifact {
+        path: path.to_owned(),
+        size_bytes: 1,
+        digest: "00".to_owned(),
+        media_type: "image/png".to_owned(),
+    }
+}
+
+/// `tasks` tasks in one layer.
+pub fn job_of(tasks: u32) -> String {
+    format!(
+        "apiVersion: croft/v1\nkind: Job\nname: shots\naxes:\n  seed: {{from: 0, count: {tasks}}}\nlayers:\n  \
+         - name: main\n    model: clip\n    prompt: a tote\n    output: \"{{job}}/s{{seed}}\"\n"
+    )
+}
+
+/// A layer `draft` and a layer `final` after it.
+pub fn two_layers(tasks: u32) -> String {
+    format!(
+        "apiVersion: croft/v1\nkind: Job\nname: shots\naxes:\n  seed: {{from: 0, count: {tasks}}}\nlayers:\n  \
+         - name: draft\n    model: clip\n    prompt: a tote\n    output: \"{{job}}/draft/s{{seed}}\"\n  \
+         - name: final\n    after: draft\n    model: clip\n    prompt: a tote\n    output: \"{{job}}/final/s{{seed}}\"\n"
+    )
+}
+
+fn plan(text: &str) -> Plan {
+    let files = BTreeMap::new();
+    let spec =
+        spec::parse(&Source { name: "test.yaml", text, files: &files, set: &[] }).expect("a good spec");
+    let cards = spec.models().into_iter().map(|name| (name.clone(), card(&name))).collect();
+    Plan::new(spec, &cards).expect("a good plan")
+}
+
+fn card(name: &str) -> ModelCard {
+    let steps = ParamRule {
+        kind: ParamKind::Whole { min: 1, max: 1000, multiple: 1, remainder: 0 },
+        default: Some(ParamValue::Number(10.0)),
+    };
+    ModelCard {
+        name: name.to_owned(),
+        family: "test".to_owned(),
+        digest: format!("digest-of-{name}"),
+        parameters: 1,
+        weights_bytes: 1,
+        makes: if name == "nothing" { Makes::Nothing } else { Makes::Clip },
+        params: BTreeMap::from([("steps".to_owned(), steps)]),
+        prompt_bytes_max: 10_000,
+    }
+}
