@@ -9,7 +9,7 @@ mod outputs;
 mod paths;
 mod rules;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 

@@ -128,8 +128,12 @@ fn clashes(
         fill(layer, &layer.filling(ground, &picks, *task), &mut text);
         (layer, text, label(ground, &picks))
     };
-    for pair in seen.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+    let mut same: Vec<_> = seen.windows(2).filter(|pair| pair[0].0 == pair[1].0).collect();
+    // The first clash in the order of tasks.
+    same.sort_unstable_by_key(|pair| (pair[1].1, pair[1].2));
+    for pair in same {
         let ((first, one, of_one), (second, other, of_other)) = (name(&pair[0]), name(&pair[1]));
+        // Hashes may meet where names do not.
         if !one.eq_ignore_ascii_case(&other) {
             continue;
         }

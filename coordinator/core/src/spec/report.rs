@@ -113,14 +113,15 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     if word.len() > WORD_BYTES_MAX {
         return None;
     }
-    let far = (word.chars().count() / 3).max(2);
+    // Half of the longer word may differ, but never more than a plural's worth.
+    let far = |candidate: &str| (word.chars().count().max(candidate.chars().count()) / 2).min(3);
     known
         .into_iter()
         .filter(|candidate| candidate.len() <= WORD_BYTES_MAX)
         .map(|candidate| {
             (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate)
         })
-        .filter(|(distance, candidate)| *distance <= far && *distance < candidate.chars().count())
+        .filter(|(distance, candidate)| *distance <= far(candidate))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
