@@ -35,6 +35,8 @@ pub(crate) struct Publisher {
     store: Arc<dyn ObjectStore>,
     publications: Arc<Semaphore>,
     collections: Arc<Semaphore>,
+    /// Before the second try.
+    wait: Duration,
 }
 
 /// Why a publication stopped.
@@ -57,6 +59,7 @@ impl Publisher {
             store,
             publications: Arc::new(Semaphore::new(publications.max(1))),
             collections: Arc::new(Semaphore::new(COLLECTIONS)),
+            wait: WAIT,
         }
     }
 
@@ -111,7 +114,7 @@ impl Publisher {
         artifacts: &[Artifact],
         output: &Output,
     ) -> Result<Vec<Artifact>, Failure> {
-        let mut wait = WAIT;
+        let mut wait = self.wait;
         for left in (0..TRIES).rev() {
             match self.once(prefix, artifacts, output).await {
                 Ok(files) => return Ok(files),

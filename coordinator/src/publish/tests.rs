@@ -1,4 +1,8 @@
-//! Publication on a store in memory and in a folder: the same rules on both.
+//! Publication on a store in memory, in a folder, and on odd ones: the same rules everywhere.
+
+mod odd_store;
+
+use std::sync::atomic::Ordering;
 
 use croft_core::{
     ids::{Fence, JobId, TaskId},
@@ -7,6 +11,7 @@ use croft_core::{
 use object_store::{local::LocalFileSystem, memory::InMemory};
 
 use super::*;
+use odd_store::OddStore;
 
 const PREFIX: &str = ".attempts/ad/hero/0001/1-7";
 
@@ -47,7 +52,7 @@ async fn read(store: &dyn ObjectStore, path: &str) -> Option<String> {
 }
 
 async fn publish(store: &Arc<dyn ObjectStore>, artifacts: &[Artifact]) -> Result<Vec<Artifact>, Failure> {
-    let publisher = Publisher::new(store.clone(), 2);
+    let publisher = Publisher { wait: Duration::from_millis(1), ..Publisher::new(store.clone(), 2) };
     let event = publisher.publish(attempt(), PREFIX, artifacts.to_vec(), &output()).await;
     let Event::Published { outcome, .. } = event else { panic!("another event") };
     outcome
@@ -161,4 +166,33 @@ async fn an_attempt_whose_files_are_gone_is_rendered_again() {
     let artifacts = saved(&*store, &[("ad/tote/0001.png", "one")]).await;
     Publisher::new(store.clone(), 1).collect(PREFIX).await;
     assert_eq!(publish(&store, &artifacts).await.unwrap_err().cause, Cause::StoreUnavailable);
+}
+
+#[tokio::test]
+async fn a_store_without_conditional_copies_publishes_by_conditional_puts() {
+    let odd = OddStore { lacks_conditional_copy: true, ..OddStore::default() };
+    let memory = odd.inner.clone();
+    let store: Arc<dyn ObjectStore> = Arc::new(odd);
+    let artifacts = saved(&*store, &[("ad/tote/0001.png", "one"), (SIDECAR, "{}")]).await;
+    let first = publish(&store, &artifacts).await.unwrap();
+    assert_eq!(publish(&store, &artifacts).await.unwrap(), first);
+    memory.put(&Path::from("ad/tote/0001.png"), PutPayload::from("other")).await.unwrap();
+    assert_eq!(publish(&store, &artifacts).await.unwrap_err().cause, Cause::OutputExists);
+    assert_eq!(read(&*store, "ad/tote/0001.png").await.unwrap(), "other", "nothing is overwritten");
+}
+
+#[tokio::test]
+async fn a_store_that_stumbles_is_tried_again_and_one_that_stays_down_is_named() {
+    let odd = Arc::new(OddStore::default());
+    let store: Arc<dyn ObjectStore> = odd.clone();
+    let artifacts = saved(&*store, &[("ad/tote/0001.png", "one"), (SIDECAR, "{}")]).await;
+    odd.failures.store(TRIES - 1, Ordering::Relaxed);
+    publish(&store, &artifacts).await.unwrap();
+
+    odd.inner.delete(&Path::from("ad/tote.json")).await.unwrap();
+    odd.failures.store(u32::MAX, Ordering::Relaxed);
+    let failure = publish(&store, &artifacts).await.unwrap_err();
+    assert_eq!(failure.cause, Cause::StoreUnavailable);
+    assert!(failure.message.contains("503 slow down"), "{}", failure.message);
+    assert_eq!(u32::MAX - odd.failures.load(Ordering::Relaxed), TRIES, "a bounded number of tries");
 }
