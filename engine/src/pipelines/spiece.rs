@@ -67,7 +67,7 @@ pub(super) fn tokenizer(bytes: &[u8]) -> Result<Tokenizer, Error> {
     let mut tokenizer = Tokenizer::new(Unigram::from(vocabulary, Some(unknown), false)?);
     let characters = model.normalizer.and_then(|n| n.characters).unwrap_or_default();
     if !characters.is_empty() {
-        tokenizer.with_normalizer(Some(Precompiled::from(&characters)?));
+        tokenizer.with_normalizer(Some(Precompiled::from(&characters)?))?;
     }
     tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![
         WhitespaceSplit.into(),
