@@ -18,3 +18,11 @@ pub mod request;
 pub mod schedulers;
 mod settings;
 pub mod weights;
+
+/// The instruction set that the kernels use on this machine: `avx512`, `avx2` or `portable`.
+///
+/// Frames are the same bytes on every machine that has the same one; another one sums in another order.
+#[must_use]
+pub fn instructions() -> &'static str {
+    kernels::Isa::best().name()
+}

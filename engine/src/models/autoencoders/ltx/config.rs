@@ -1,0 +1,147 @@
+//! The sizes in vae/config.json, in the order in which the decoder uses them.
+
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::kernels::Time;
+use crate::settings::Settings;
+
+const FILE: &str = "vae/config.json";
+
+#[derive(Debug)]
+pub(super) struct Config {
+    pub(super) latent_channels: usize,
+    /// The middle block, then the upper ones.
+    pub(super) blocks: Vec<BlockConfig>,
+    pub(super) timestep: bool,
+    /// Frames, then rows and columns that a pixel of the last convolution stands for.
+    pub(super) patch: [usize; 2],
+    pub(super) time: Time,
+    pub(super) eps: f32,
+    pub(super) encoder: EncoderConfig,
+}
+
+#[derive(Debug)]
+pub(super) struct BlockConfig {
+    /// Channels of what comes in, before an upsampler.
+    pub(super) entering: usize,
+    pub(super) channels: usize,
+    pub(super) layers: usize,
+    pub(super) noise: bool,
+    pub(super) upsampler: Option<UpsamplerConfig>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UpsamplerConfig {
+    pub(super) residual: bool,
+    /// How many times fewer channels leave than an upsampler without it would give.
+    pub(super) factor: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct EncoderConfig {
+    pub(super) inputs: usize,
+    pub(super) latent_channels: usize,
+    pub(super) channels: Vec<usize>,
+    pub(super) layers: Vec<usize>,
+    pub(super) halves: Vec<bool>,
+    /// How each block halves; empty in the first age, where all do it by a strided convolution.
+    pub(super) downsamplers: Vec<String>,
+    /// Whether blocks change their number of channels while they halve (0.9.5) or after it.
+    pub(super) widens_by_halving: bool,
+}
+
+impl Config {
+    pub(super) fn read(config: &Value) -> Result<Self, Error> {
+        let settings = Settings::new(FILE, config.clone())?;
+        settings.only("out_channels", 3)?;
+        settings.only("in_channels", 3)?;
+        let patch = settings.size("patch_size", Some(4))?;
+        let latent_channels = settings.size("latent_channels", Some(128))?;
+        let encoder = EncoderConfig {
+            inputs: 3 * patch * patch,
+            latent_channels,
+            channels: sizes(&settings, "block_out_channels")?,
+            layers: sizes(&settings, "layers_per_block")?,
+            halves: flags(&settings, "spatio_temporal_scaling")?,
+            downsamplers: list(&settings, "downsample_type", |v| v.as_str().map(str::to_owned))
+                .unwrap_or_default(),
+            widens_by_halving: settings
+                .get("down_block_types")
+                .and_then(Value::as_array)
+                .and_then(|types| types.last())
+                .is_some_and(|last| last == "LTXVideo095DownBlock3D"),
+        };
+        Ok(Self {
+            latent_channels,
+            blocks: blocks(&settings)?,
+            timestep: settings.flag("timestep_conditioning", false)?,
+            patch: [settings.size("patch_size_t", Some(1))?, patch],
+            time: if settings.flag("decoder_causal", false)? { Time::Causal } else { Time::Centred },
+            eps: settings.number("resnet_norm_eps", Some(1e-6))? as f32,
+            encoder,
+        })
+    }
+}
+
+/// Lists in the file run from the pixels to the latents; the decoder goes the other way.
+fn blocks(settings: &Settings) -> Result<Vec<BlockConfig>, Error> {
+    let channels = sizes(settings, "decoder_block_out_channels")?;
+    let layers = sizes(settings, "decoder_layers_per_block")?;
+    let noise = flags(settings, "decoder_inject_noise")?;
+    let scaling = flags(settings, "decoder_spatio_temporal_scaling")?;
+    let residual = flags(settings, "upsample_residual")?;
+    let factor = sizes(settings, "upsample_factor")?;
+    let count = channels.len();
+    for (key, found, wanted) in [
+        ("decoder_block_out_channels", count, count.max(1)),
+        ("decoder_layers_per_block", layers.len(), count + 1),
+        ("decoder_inject_noise", noise.len(), count + 1),
+        ("decoder_spatio_temporal_scaling", scaling.len(), count),
+        ("upsample_residual", residual.len(), count),
+        ("upsample_factor", factor.len(), count),
+    ] {
+        if found != wanted {
+            return Err(settings.wrong(key, format!("{found} entries where {wanted} are needed")));
+        }
+    }
+    if channels.contains(&0) || factor.contains(&0) {
+        return Err(
+            settings.wrong("decoder_block_out_channels", "no channels, or an upsample_factor of zero")
+        );
+    }
+    let widest = channels[count - 1];
+    let mut blocks = vec![BlockConfig {
+        entering: widest,
+        channels: widest,
+        layers: layers[count],
+        noise: noise[count],
+        upsampler: None,
+    }];
+    let mut entering = widest;
+    for i in (0..count).rev() {
+        entering /= factor[i];
+        let channels = channels[i] / factor[i];
+        let upsampler = scaling[i].then_some(UpsamplerConfig { residual: residual[i], factor: factor[i] });
+        blocks.push(BlockConfig { entering, channels, layers: layers[i], noise: noise[i], upsampler });
+        entering = channels;
+    }
+    Ok(blocks)
+}
+
+fn sizes(settings: &Settings, key: &str) -> Result<Vec<usize>, Error> {
+    list(settings, key, |v| v.as_u64().map(|n| n as usize))
+}
+
+fn flags(settings: &Settings, key: &str) -> Result<Vec<bool>, Error> {
+    list(settings, key, Value::as_bool)
+}
+
+fn list<T>(settings: &Settings, key: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>, Error> {
+    let entries =
+        settings.get(key).and_then(Value::as_array).ok_or_else(|| settings.wrong(key, "not a list"))?;
+    entries
+        .iter()
+        .map(|v| read(v).ok_or_else(|| settings.wrong(key, format!("{v} is of the wrong kind"))))
+        .collect()
+}

@@ -1,0 +1,63 @@
+//! Twice the frames (less the first), rows and columns: channels are spread over time and space.
+
+use super::config::UpsamplerConfig;
+use super::resnet::Conv;
+use crate::error::Error;
+use crate::kernels::{Padded, Time, Volume};
+use crate::weights::Scope;
+
+/// Pixels that come of one.
+const SPREAD: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct Upsampler {
+    conv: Conv,
+    residual: bool,
+}
+
+impl Upsampler {
+    /// `channels` leave it.
+    pub(super) fn load(
+        mut scope: Scope<'_>,
+        channels: usize,
+        config: UpsamplerConfig,
+    ) -> Result<Self, Error> {
+        // Stored with a pixel's eight places running fastest; here the channels of each place lie together.
+        let order = |j: usize| j % channels * SPREAD + j / channels;
+        let conv =
+            Conv::load_ordered(scope.at("conv.conv"), channels * config.factor, channels * SPREAD, order)?;
+        Ok(Self { conv, residual: config.residual })
+    }
+
+    pub(super) fn apply(
+        &self,
+        x: &[f32],
+        size: Volume,
+        time: Time,
+        padded: &mut Padded,
+    ) -> (Vec<f32>, Volume) {
+        padded.reshape(size, [1, 1]);
+        padded.copy_from(x);
+        let spread = self.conv.apply(padded, time);
+        let channels = self.conv.outputs() / SPREAD;
+        let to =
+            Volume { frames: 2 * size.frames - 1, height: 2 * size.height, width: 2 * size.width, channels };
+        let mut out = vec![0.0; to.len()];
+        // What came in has an eighth of its channels at each place, repeated until there are enough.
+        let eighth = size.channels / SPREAD;
+        for (i, pixel) in out.chunks_exact_mut(channels).enumerate() {
+            let (frame, row, column) =
+                (i / (to.height * to.width) + 1, i / to.width % to.height, i % to.width);
+            let from = (frame / 2 * size.height + row / 2) * size.width + column / 2;
+            let place = frame % 2 * 4 + row % 2 * 2 + column % 2;
+            pixel.copy_from_slice(&spread[(from * SPREAD + place) * channels..][..channels]);
+            if self.residual {
+                let old = &x[from * size.channels..][..size.channels];
+                for (c, value) in pixel.iter_mut().enumerate() {
+                    *value += old[c % eighth * SPREAD + place];
+                }
+            }
+        }
+        (out, to)
+    }
+}

@@ -1,0 +1,3 @@
+//! Autoencoders: from latents to pixels.
+
+pub mod ltx;
