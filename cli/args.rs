@@ -1,0 +1,381 @@
+//! The command line as clap reads it: names, flags and their help, nothing that acts.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// A private render farm for generative media.
+#[derive(Debug, Parser)]
+#[command(name = "croft", version, about, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Args {
+    /// How logs are written to standard error; CROFT_LOG chooses what is logged
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Render a spec, or one clip, on an embedded farm: start, submit, progress, contact sheet, stop
+    Render(Box<Render>),
+    /// Run the coordinator
+    Coordinator(Coordinator),
+    /// Run a worker
+    Worker(Worker),
+    /// One rank on inherited file descriptor (started by workers)
+    #[command(hide = true)]
+    Rank(Rank),
+    /// Check a spec without a farm
+    Lint(Spec),
+    /// Show what a spec becomes: tasks, models, parameters, names
+    Plan(Plan),
+    /// Create a job
+    Submit(Submit),
+    /// Follow a job until it settles
+    Watch(OneJob),
+    /// List jobs
+    Jobs(Jobs),
+    /// Describe a job
+    Job(OneJob),
+    /// List the tasks of a job with their attempts
+    Tasks(Tasks),
+    /// Fetch the published files of a job
+    Get(Get),
+    /// Cancel a job
+    Cancel(Cancel),
+    /// Queue failed or cancelled tasks again
+    Retry(Retry),
+    /// List workers and their devices
+    Workers(Workers),
+    /// Check published files against their sidecars
+    Verify(Verify),
+    /// Check this machine, a coordinator and an artifact store
+    Doctor(Doctor),
+}
+
+impl Command {
+    /// Whether it tells people of its progress itself, so that only trouble is logged beside it.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !matches!(self, Self::Coordinator(_) | Self::Worker(_) | Self::Rank(_))
+    }
+}
+
+/// Where the coordinator is.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Client {
+    /// The coordinator's address; several are tried in turn
+    #[arg(long, env = "CROFT_COORDINATOR", value_name = "HOST:PORT[,…]")]
+    pub(crate) coordinator: Option<String>,
+    /// Speak plaintext; refused anywhere but on loopback addresses
+    #[arg(long)]
+    pub(crate) insecure: bool,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub(crate) struct Output {
+    /// `table` for people (tab-separated when piped), `json` for programs
+    #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Render {
+    /// The job spec (YAML or JSON; `-` reads standard input); left out with --prompt
+    #[arg(value_name = "FILE", required_unless_present = "prompt", conflicts_with_all = ["model", "prompt"])]
+    pub(crate) file: Option<PathBuf>,
+    /// Where the files go [default: out/JOB]
+    #[arg(short, long = "out", value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Worker processes; the cores of this machine are shared out among them
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), value_name = "N")]
+    pub(crate) workers: u32,
+    /// Lay a value over the spec: `params.steps=8`, `layers.0.params.size=96x96`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) clip: Clip,
+}
+
+/// One clip or picture without a spec file.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(next_help_heading = "One clip without a spec")]
+pub(crate) struct Clip {
+    /// A model directory, or builtin://shapes
+    #[arg(long, value_name = "DIR|builtin://NAME", requires = "prompt")]
+    pub(crate) model: Option<String>,
+    /// What the clip shows
+    #[arg(long, requires = "model", requires = "out")]
+    pub(crate) prompt: Option<String>,
+    /// What it must not show
+    #[arg(long, requires = "prompt", value_name = "PROMPT")]
+    pub(crate) negative_prompt: Option<String>,
+    /// The same seed gives the same picture [default: from the prompt]
+    #[arg(long, requires = "prompt")]
+    pub(crate) seed: Option<u64>,
+    /// Denoise steps
+    #[arg(long, requires = "prompt")]
+    pub(crate) steps: Option<u32>,
+    /// Guidance scale
+    #[arg(long, requires = "prompt", allow_negative_numbers = true)]
+    pub(crate) guidance: Option<f64>,
+    /// Width and height, pixels
+    #[arg(long, requires = "prompt", value_name = "WxH")]
+    pub(crate) size: Option<String>,
+    /// Frames of the clip
+    #[arg(long, requires = "prompt", value_name = "F")]
+    pub(crate) num_frames: Option<u32>,
+    /// Frames a second
+    #[arg(long, requires = "prompt")]
+    pub(crate) fps: Option<f64>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Coordinator {
+    /// Settings (TOML); flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where to listen [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where the coordinator keeps what is its own [default: ~/.local/share/croft/coordinator]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The artifact store: file:///DIR or s3://BUCKET[/PREFIX] [default: a folder of the data directory]
+    #[arg(long, value_name = "URL")]
+    pub(crate) artifacts: Option<String>,
+    /// Speak plaintext; refused anywhere but on loopback addresses
+    #[arg(long)]
+    pub(crate) insecure: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Worker {
+    /// Settings (TOML); flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The coordinator's address; several are tried in turn
+    #[arg(long, env = "CROFT_COORDINATOR", value_name = "HOST:PORT[,…]")]
+    pub(crate) coordinator: Option<String>,
+    /// Scratch space [default: ~/.local/share/croft/worker]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// `auto`, or `cpu:N` for N devices that share this machine's cores
+    #[arg(long, value_name = "DEVICES")]
+    pub(crate) devices: Option<String>,
+    /// Threads of each CPU device [default: the cores shared out among the devices]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<u32>,
+    /// Its name on the farm [default: the host's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Tags, by which layers choose workers
+    #[arg(long, value_delimiter = ',', value_name = "TAG,…")]
+    pub(crate) tags: Option<Vec<String>>,
+    /// Speak plaintext; refused anywhere but on loopback addresses
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// End when standard input does: how `croft render` takes its workers with it, whatever ends it
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_closes: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Rank {
+    /// The inherited end of the socket to the worker
+    #[arg(long)]
+    pub(crate) fd: i32,
+    /// Threads of the engine
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) threads: u32,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Spec {
+    /// The job spec (YAML or JSON; `-` reads standard input)
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Lay a value over the spec: `params.steps=8`, `layers.0.params.size=96x96`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) spec: Spec,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Submit {
+    #[command(flatten)]
+    pub(crate) spec: Spec,
+    /// Follow the job; exit 7 when it fails
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// A UUID; submitting again under the same one gives the same job
+    #[arg(long, value_name = "UUID")]
+    pub(crate) request_id: Option<uuid::Uuid>,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct OneJob {
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Jobs {
+    /// Only the jobs of this show
+    #[arg(long)]
+    pub(crate) show: Option<String>,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Which tasks of a job; everything given must match.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub(crate) struct Selector {
+    /// waiting, queued, running, publishing, succeeded, failed or cancelled
+    #[arg(long, value_delimiter = ',', value_parser = crate::client::task_state, value_name = "STATE,…")]
+    pub(crate) state: Vec<croft_proto::v1::TaskState>,
+    /// An axis value: `seed=7`, `product.id=tote`
+    #[arg(long = "where", value_parser = crate::client::pair, value_name = "AXIS=VALUE")]
+    pub(crate) axes: Vec<(String, String)>,
+    /// Only this layer
+    #[arg(long)]
+    pub(crate) layer: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Tasks {
+    /// JOB, JOB/LAYER or JOB/LAYER/TASK
+    #[arg(value_name = "JOB[/LAYER[/TASK]]")]
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) selector: Selector,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Get {
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    /// Where the files go [default: out/JOB]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) client: Client,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Cancel {
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    /// Kill running attempts at once rather than let them end their denoise step
+    #[arg(long)]
+    pub(crate) now: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) client: Client,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Retry {
+    /// JOB, JOB/LAYER or JOB/LAYER/TASK
+    #[arg(value_name = "JOB[/LAYER[/TASK]]")]
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) selector: Selector,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) client: Client,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Workers {
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Verify {
+    /// Sidecars, files beside one, or folders to search for sidecars
+    #[arg(value_name = "FILE|DIR", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Doctor {
+    /// The folder whose disk is judged [default: the current one]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// An artifact store to probe: file:///DIR or s3://BUCKET[/PREFIX]
+    #[arg(long, value_name = "URL")]
+    pub(crate) artifacts: Option<String>,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_clip_needs_model_prompt_and_folder_and_excludes_a_file() {
+        let parses = |words: &str| Args::try_parse_from(words.split(' ')).is_ok();
+        assert!(parses("croft render spec.yaml"));
+        assert!(parses("croft render --model builtin://shapes --prompt circle --seed 7 -o out"));
+        assert!(!parses("croft render"));
+        assert!(!parses("croft render --prompt circle -o out"));
+        assert!(!parses("croft render --model builtin://shapes --prompt circle"));
+        assert!(!parses("croft render spec.yaml --model builtin://shapes --prompt circle -o out"));
+        assert!(!parses("croft render spec.yaml --seed 7"));
+    }
+}

@@ -1,0 +1,232 @@
+//! A client's connection to a coordinator, and the names that people type.
+
+use std::{net::IpAddr, time::Duration};
+
+use croft_proto::{
+    MESSAGE_BYTES_MAX,
+    v1::{
+        TaskSelector, TaskState, artifacts_client::ArtifactsClient, farm_client::FarmClient,
+        jobs_client::JobsClient,
+    },
+};
+use tonic::{
+    Request,
+    transport::{Channel, Endpoint},
+};
+
+use crate::{
+    args, config,
+    exit::{Exit, Failed},
+};
+
+/// Where a coordinator listens when nothing else is said.
+pub(crate) const DEFAULT_COORDINATOR: &str = "127.0.0.1:7400";
+
+/// A coordinator that does not take a connection within this is not there.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// One answer may take this long: planning a million tasks takes seconds.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// A silent connection is probed this often, and given up when the probe goes unanswered as long.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// A connection, cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Coordinator {
+    channel: Channel,
+    pub(crate) address: String,
+}
+
+impl Coordinator {
+    /// The coordinator of the flags, the environment, or `client.toml`.
+    pub(crate) async fn find(client: &args::Client) -> Result<Self, Failed> {
+        let settings = config::client(client)?;
+        let addresses: Vec<&str> = settings.coordinator.split(',').map(str::trim).collect();
+        let mut failed = None;
+        for address in addresses {
+            match Self::dial(address).await {
+                Ok(found) => return Ok(found),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.expect("split gives at least one address"))
+    }
+
+    /// Connects to one address.
+    pub(crate) async fn dial(address: &str) -> Result<Self, Failed> {
+        let url = plaintext_url(address)?;
+        let endpoint = Endpoint::from_shared(url)
+            .map_err(|_| usage_of(address))?
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true);
+        let channel = endpoint.connect().await.map_err(|_| {
+            Failed::with(Exit::Unreachable, format!("no coordinator answers at {address}"))
+                .help("start one with `croft coordinator`, or give its address by --coordinator or CROFT_COORDINATOR")
+        })?;
+        Ok(Self { channel, address: address.to_owned() })
+    }
+
+    pub(crate) fn jobs(&self) -> JobsClient<Channel> {
+        JobsClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn artifacts(&self) -> ArtifactsClient<Channel> {
+        ArtifactsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn farm(&self) -> FarmClient<Channel> {
+        FarmClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+/// A request whose answer is waited for with an end. Not for streams: theirs is the end of the job.
+pub(crate) fn request<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(ANSWER);
+    request
+}
+
+/// Plaintext goes to this machine only: what crosses a network would be readable there.
+fn plaintext_url(address: &str) -> Result<String, Failed> {
+    let bare = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+    if bare.contains("://") {
+        return Err(usage_of(address));
+    }
+    let Some((host, port)) = bare.rsplit_once(':') else { return Err(usage_of(address)) };
+    if port.parse::<u16>().is_err() {
+        return Err(usage_of(address));
+    }
+    let host_bare = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback =
+        host_bare == "localhost" || host_bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if !is_loopback {
+        return Err(Failed::with(
+            Exit::Usage,
+            format!("{address}: plaintext is refused anywhere but on loopback"),
+        )
+        .help("reach it through an SSH tunnel, `ssh -L 7400:127.0.0.1:7400 HOST`, and give 127.0.0.1:7400"));
+    }
+    Ok(format!("http://{bare}"))
+}
+
+fn usage_of(address: &str) -> Failed {
+    Failed::with(Exit::Usage, format!("'{address}' is not an address of a coordinator"))
+        .help(format!("give HOST:PORT, such as {DEFAULT_COORDINATOR}"))
+}
+
+/// What a person points at: a job, a layer of it, or one task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) job: String,
+    pub(crate) layer: Option<String>,
+    pub(crate) task: Option<String>,
+}
+
+impl Target {
+    /// Reads `JOB[/LAYER[/TASK]]`, or a resource name as the API prints it.
+    pub(crate) fn parse(text: &str) -> Result<Self, Failed> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let (job, layer, task) = match parts[..] {
+            ["jobs", job] | [job] => (job, None, None),
+            ["jobs", job, "layers", layer] | [job, layer] => (job, Some(layer), None),
+            ["jobs", job, "layers", layer, "tasks", task] | [job, layer, task] => {
+                (job, Some(layer), Some(task))
+            }
+            _ => ("", None, None),
+        };
+        if job.is_empty() || [layer, task].contains(&Some("")) {
+            return Err(Failed::with(Exit::Usage, format!("'{text}' names no job")).help(
+                "give JOB, JOB/LAYER or JOB/LAYER/TASK, as `croft jobs` and `croft tasks` print them",
+            ));
+        }
+        Ok(Self { job: job.to_owned(), layer: layer.map(str::to_owned), task: task.map(str::to_owned) })
+    }
+
+    /// The job's resource name.
+    pub(crate) fn job_name(&self) -> String {
+        format!("jobs/{}", self.job)
+    }
+
+    /// This target and `selector`, as the API takes them.
+    pub(crate) fn select(&self, selector: &args::Selector) -> Result<TaskSelector, Failed> {
+        if let (Some(a), Some(b)) = (&self.layer, &selector.layer)
+            && a != b
+        {
+            return Err(Failed::with(Exit::Usage, format!("two layers are named: {a} and --layer {b}")));
+        }
+        let layer = self.layer.clone().or_else(|| selector.layer.clone()).unwrap_or_default();
+        let tasks =
+            self.task.iter().map(|task| format!("jobs/{}/layers/{layer}/tasks/{task}", self.job)).collect();
+        Ok(TaskSelector {
+            states: selector.state.iter().map(|&s| s.into()).collect(),
+            r#where: selector.axes.iter().cloned().collect(),
+            layer,
+            tasks,
+        })
+    }
+}
+
+/// `jobs/J/layers/L/tasks/T` as people say it: `J/L/T`.
+pub(crate) fn short(name: &str) -> String {
+    match name.split('/').collect::<Vec<_>>()[..] {
+        ["jobs", job] => job.to_owned(),
+        ["jobs", job, "layers", layer, "tasks", task] => format!("{job}/{layer}/{task}"),
+        ["workers", worker] => worker.to_owned(),
+        ["workers", worker, "devices", device] => format!("{worker}:{device}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// Reads a task's state as people write it.
+pub(crate) fn task_state(text: &str) -> Result<TaskState, String> {
+    TaskState::from_str_name(&format!("TASK_STATE_{}", text.to_ascii_uppercase()))
+        .filter(|&s| s != TaskState::Unspecified)
+        .ok_or_else(|| {
+            "states are waiting, queued, running, publishing, succeeded, failed and cancelled".to_owned()
+        })
+}
+
+/// Reads `key=value`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("give AXIS=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plaintext_goes_to_loopback_only() {
+        for fine in ["127.0.0.1:7400", "localhost:7400", "[::1]:7400", "http://127.0.0.1:7400/"] {
+            assert!(plaintext_url(fine).is_ok(), "{fine}");
+        }
+        for refused in
+            ["10.0.0.7:7400", "farm.studio:7400", "https://127.0.0.1:7400", "127.0.0.1", "[::1]", ":x"]
+        {
+            let failed = plaintext_url(refused).expect_err(refused);
+            assert_eq!(failed.exit, Exit::Usage, "{refused}");
+            assert!(failed.messages[0].help.is_some(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn targets_are_read_in_both_spellings() {
+        let task = Target::parse("a/draft/0007").expect("short");
+        assert_eq!(task, Target::parse("jobs/a/layers/draft/tasks/0007").expect("long"));
+        assert_eq!(
+            task.select(&args::Selector::default()).expect("one layer").tasks,
+            ["jobs/a/layers/draft/tasks/0007"]
+        );
+        for bad in ["", "/", "a//b", "a/b/c/d"] {
+            assert!(Target::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

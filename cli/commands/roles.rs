@@ -1,0 +1,105 @@
+//! `croft coordinator` and `croft worker`: the roles, from their settings to their end.
+
+use std::path::Path;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    args, config,
+    exit::{Exit, Failed},
+    interrupt::Interrupts,
+};
+
+pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed> {
+    let settings = config::coordinator(args)?;
+    let defaults = croft_coordinator::Config::default();
+    if settings.artifacts.starts_with("file:") {
+        make_store_folder(&settings.artifacts)?;
+    }
+    let config = croft_coordinator::Config {
+        listen: settings.listen,
+        artifacts: settings
+            .artifacts
+            .parse()
+            .map_err(|e| Failed::with(Exit::Usage, format!("artifacts '{}': {e}", settings.artifacts)))?,
+        insecure: settings.insecure,
+        lease_ms: settings.lease_ms.unwrap_or(defaults.lease_ms),
+        data_dir: Some(settings.data_dir),
+        ..defaults
+    };
+    let mut interrupts = Interrupts::listen()?;
+    let role = croft_coordinator::Coordinator::bind(config).await.map_err(|e| Failed::new(e.to_string()))?;
+    tracing::info!(address = %role.local_addr(), artifacts = %settings.artifacts, "coordinator listens");
+    let stop = CancellationToken::new();
+    let run = role.run(stop.clone());
+    tokio::pin!(run);
+    let outcome = tokio::select! {
+        outcome = &mut run => outcome,
+        _ = interrupts.next() => {
+            tracing::info!("coordinator ends");
+            stop.cancel();
+            run.await
+        }
+    };
+    outcome.map_err(|e| Failed::new(e.to_string()))?;
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
+    let until_stdin_closes = args.until_stdin_closes;
+    let settings = config::worker(args)?;
+    let program = std::env::current_exe()
+        .map_err(|e| Failed::new(format!("cannot find this program to start ranks from: {e}")))?;
+    let defaults = croft_worker::Config::default();
+    let config = croft_worker::Config {
+        coordinators: settings.coordinators,
+        name: settings.name.unwrap_or(defaults.name),
+        data_dir: settings.data_dir,
+        devices: settings.devices.parse().map_err(|e| {
+            Failed::with(Exit::Usage, format!("devices '{}': {e}", settings.devices))
+                .help("give `auto`, or `cpu:N` for N devices")
+        })?,
+        threads_per_device: settings.threads.or(defaults.threads_per_device),
+        tags: settings.tags,
+        insecure: settings.insecure,
+        rank: croft_worker::RankProgram::Child { program, args: vec!["rank".to_owned()] },
+    };
+    let mut interrupts = Interrupts::listen()?;
+    let stop = CancellationToken::new();
+    let run = croft_worker::run(config, stop.clone());
+    tokio::pin!(run);
+    let outcome = tokio::select! {
+        outcome = &mut run => outcome,
+        _ = interrupts.next() => {
+            stop.cancel();
+            run.await
+        }
+        () = stdin_closed(), if until_stdin_closes => {
+            stop.cancel();
+            run.await
+        }
+    };
+    outcome.map_err(|e| Failed::new(e.to_string()))?;
+    Ok(Exit::Ok)
+}
+
+/// Returns when nobody holds the other end of standard input any more.
+async fn stdin_closed() {
+    // The thread owns nothing that must be finished: the runtime leaves it behind at its end.
+    let read = || std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    if let Err(panic) = tokio::task::spawn_blocking(read).await {
+        tracing::warn!(%panic, "standard input");
+    }
+}
+
+fn make_store_folder(url: &str) -> Result<(), Failed> {
+    let path = url::Url::parse(url).ok().and_then(|u| u.to_file_path().ok()).ok_or_else(|| {
+        Failed::with(Exit::Usage, format!("artifacts '{url}' is no absolute folder"))
+            .help("give file:///DIR or s3://BUCKET[/PREFIX]")
+    })?;
+    make(&path)
+}
+
+fn make(path: &Path) -> Result<(), Failed> {
+    std::fs::create_dir_all(path).map_err(|e| Failed::new(format!("{}: {e}", path.display())))
+}

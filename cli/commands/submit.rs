@@ -1,0 +1,51 @@
+//! `croft submit`: creates a job, and follows it when asked to.
+
+use croft_proto::v1::{CreateJobRequest, Job};
+use uuid::Uuid;
+
+use super::watch;
+use crate::{
+    args::{self, Format},
+    client::{self, Coordinator},
+    exit::{Exit, Failed},
+    json, output,
+    progress::Screen,
+    spec_file::SpecFile,
+};
+
+pub(super) async fn run(args: args::Submit) -> Result<Exit, Failed> {
+    let file = SpecFile::read(&args.spec.file, &args.spec.set)?;
+    // What any coordinator would refuse is told without asking one.
+    file.parse()?;
+    let coordinator = Coordinator::find(&args.client).await?;
+    let job = create(&coordinator, file, args.request_id.unwrap_or_else(Uuid::new_v4)).await?;
+    let format = args.output.output;
+    match format {
+        Format::Json if args.watch => output::json_line("Job", json::job(&job))?,
+        Format::Json => output::json("Job", json::job(&job))?,
+        Format::Table if output::for_people() => {
+            let tasks = job.counts.as_ref().map_or(0, crate::progress::total);
+            output::line(&format!("job {} created, {tasks} tasks", client::short(&job.name)))?;
+        }
+        Format::Table => output::line(&client::short(&job.name))?,
+    }
+    if args.watch {
+        watch::to_the_end(&coordinator, &job.name, &Screen::new(format)).await
+    } else {
+        Ok(Exit::Ok)
+    }
+}
+
+/// Sends the spec. The same `request` gives the same job, so that a submission may be repeated when its answer
+/// was lost.
+pub(super) async fn create(coordinator: &Coordinator, file: SpecFile, request: Uuid) -> Result<Job, Failed> {
+    let message = CreateJobRequest {
+        files: file.files.into_iter().map(|(name, bytes)| (name, bytes.into())).collect(),
+        spec: file.text,
+        request_id: request.to_string(),
+        validate_only: false,
+        set: file.set,
+        spec_name: file.name,
+    };
+    Ok(coordinator.jobs().create_job(client::request(message)).await?.into_inner())
+}

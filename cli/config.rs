@@ -1,0 +1,283 @@
+//! Settings files and the environment: the one place that reads either. Flags win over a file, a file over defaults.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{
+    args, client,
+    exit::{Exit, Failed},
+};
+
+/// A settings file is a page of text; what is larger is another file given by mistake.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// How far a misspelt key may be from a real one to be suggested.
+const NEAREST_MIN: f64 = 0.7;
+
+/// What a role's file may hold.
+trait Settings: DeserializeOwned + Default {
+    const KEYS: &'static [&'static str];
+}
+
+/// `coordinator.toml`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CoordinatorFile {
+    listen: Option<SocketAddr>,
+    data_dir: Option<PathBuf>,
+    artifacts: Option<String>,
+    insecure: Option<bool>,
+    lease_ms: Option<u64>,
+}
+
+impl Settings for CoordinatorFile {
+    const KEYS: &'static [&'static str] = &["listen", "data_dir", "artifacts", "insecure", "lease_ms"];
+}
+
+/// `worker.toml`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorkerFile {
+    coordinator: Option<String>,
+    data_dir: Option<PathBuf>,
+    devices: Option<String>,
+    threads: Option<u32>,
+    name: Option<String>,
+    tags: Option<Vec<String>>,
+    insecure: Option<bool>,
+}
+
+impl Settings for WorkerFile {
+    const KEYS: &'static [&'static str] =
+        &["coordinator", "data_dir", "devices", "threads", "name", "tags", "insecure"];
+}
+
+/// `~/.config/croft/client.toml`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientFile {
+    coordinator: Option<String>,
+    insecure: Option<bool>,
+}
+
+impl Settings for ClientFile {
+    const KEYS: &'static [&'static str] = &["coordinator", "insecure"];
+}
+
+/// A client's settings, whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Client {
+    pub(crate) coordinator: String,
+    pub(crate) insecure: bool,
+}
+
+/// A coordinator's settings, whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Coordinator {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) artifacts: String,
+    pub(crate) insecure: bool,
+    pub(crate) lease_ms: Option<u64>,
+}
+
+/// A worker's settings, whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Worker {
+    pub(crate) coordinators: Vec<String>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) devices: String,
+    pub(crate) threads: Option<u32>,
+    pub(crate) name: Option<String>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) insecure: bool,
+}
+
+/// A variable of the environment; one that is not text counts as absent.
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+
+/// The client's settings: `flags` (which carry the environment) over `client.toml` over the default.
+pub(crate) fn client(flags: &args::Client) -> Result<Client, Failed> {
+    let file: ClientFile = match client_file().filter(|p| p.exists()) {
+        Some(path) => load(&path)?,
+        None => ClientFile::default(),
+    };
+    Ok(Client {
+        coordinator: flags
+            .coordinator
+            .clone()
+            .or(file.coordinator)
+            .unwrap_or_else(|| client::DEFAULT_COORDINATOR.to_owned()),
+        insecure: flags.insecure || file.insecure.unwrap_or(false),
+    })
+}
+
+fn client_file() -> Option<PathBuf> {
+    let home = || variable("HOME").map(|h| Path::new(&h).join(".config"));
+    Some(variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home)?.join("croft/client.toml"))
+}
+
+/// The coordinator's settings.
+pub(crate) fn coordinator(flags: args::Coordinator) -> Result<Coordinator, Failed> {
+    let file: CoordinatorFile = from(flags.config.as_deref())?;
+    let data_dir = absolute(match flags.data_dir.or(file.data_dir) {
+        Some(dir) => dir,
+        None => data_home("coordinator")?,
+    })?;
+    let artifacts = match flags.artifacts.or(file.artifacts) {
+        Some(url) => url,
+        None => file_url(&data_dir.join("artifacts"))?,
+    };
+    Ok(Coordinator {
+        listen: flags.listen.or(file.listen).unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 7400))),
+        data_dir,
+        artifacts,
+        insecure: flags.insecure || file.insecure.unwrap_or(false),
+        lease_ms: file.lease_ms,
+    })
+}
+
+/// The worker's settings.
+pub(crate) fn worker(flags: args::Worker) -> Result<Worker, Failed> {
+    let file: WorkerFile = from(flags.config.as_deref())?;
+    let data_dir = absolute(match flags.data_dir.or(file.data_dir) {
+        Some(dir) => dir,
+        None => data_home("worker")?,
+    })?;
+    let coordinators =
+        flags.coordinator.or(file.coordinator).unwrap_or_else(|| client::DEFAULT_COORDINATOR.to_owned());
+    Ok(Worker {
+        coordinators: coordinators.split(',').map(|a| a.trim().to_owned()).collect(),
+        data_dir,
+        devices: flags.devices.or(file.devices).unwrap_or_else(|| "auto".to_owned()),
+        threads: flags.threads.or(file.threads),
+        name: flags.name.or(file.name),
+        tags: flags.tags.or(file.tags).unwrap_or_default(),
+        insecure: flags.insecure || file.insecure.unwrap_or(false),
+    })
+}
+
+/// `dir` as a `file://` URL.
+pub(crate) fn file_url(dir: &Path) -> Result<String, Failed> {
+    url::Url::from_directory_path(dir)
+        .map(|u| u.to_string())
+        .map_err(|()| Failed::new(format!("{} is not an absolute path", dir.display())))
+}
+
+/// `path` from the root on, without asking the disk whether it exists.
+pub(crate) fn absolute(path: PathBuf) -> Result<PathBuf, Failed> {
+    std::path::absolute(&path).map_err(|e| Failed::new(format!("{}: {e}", path.display())))
+}
+
+fn data_home(role: &str) -> Result<PathBuf, Failed> {
+    let home = || variable("HOME").map(|h| Path::new(&h).join(".local/share"));
+    variable("XDG_DATA_HOME").map(PathBuf::from).or_else(home).map(|d| d.join("croft").join(role)).ok_or_else(
+        || Failed::with(Exit::Usage, "no home directory to keep data in").help("give --data-dir DIR"),
+    )
+}
+
+fn from<T: Settings>(path: Option<&Path>) -> Result<T, Failed> {
+    path.map_or_else(|| Ok(T::default()), load)
+}
+
+fn load<T: Settings>(path: &Path) -> Result<T, Failed> {
+    let place = path.display();
+    let unreadable = |e| Failed::with(Exit::Usage, format!("{place}: {e}"));
+    if fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
+        return Err(Failed::with(Exit::Usage, format!("{place}: more than {FILE_BYTES_MAX} bytes"))
+            .help("this is not a settings file"));
+    }
+    parse(&fs::read_to_string(path).map_err(unreadable)?, &place.to_string())
+}
+
+fn parse<T: Settings>(text: &str, place: &str) -> Result<T, Failed> {
+    let bad = |e: toml::de::Error| {
+        let line = e.span().map_or(0, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+        Failed::with(Exit::Usage, format!("{place}:{line}: {}", e.message()))
+    };
+    let table: toml::Table = toml::from_str(text).map_err(bad)?;
+    if let Some(key) = table.keys().find(|k| !T::KEYS.contains(&k.as_str())) {
+        let failed = Failed::with(Exit::Usage, format!("{place}: unknown key '{key}'"));
+        return Err(match nearest(key, T::KEYS) {
+            Some(near) => failed.help(format!("did you mean '{near}'?")),
+            None => failed.help(format!("keys are {}", T::KEYS.join(", "))),
+        });
+    }
+    toml::from_str(text).map_err(bad)
+}
+
+fn nearest<'a>(word: &str, among: &[&'a str]) -> Option<&'a str> {
+    among
+        .iter()
+        .map(|&k| (strsim::jaro_winkler(word, k), k))
+        .filter(|(score, _)| *score >= NEAREST_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, k)| k)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest() {
+        let failed = parse::<WorkerFile>("devices = 'cpu:2'\ncordinator = 'a:1'\n", "worker.toml")
+            .expect_err("a misspelt key");
+        assert_eq!(failed.exit, Exit::Usage);
+        assert!(failed.messages[0].text.contains("worker.toml: unknown key 'cordinator'"));
+        assert_eq!(failed.messages[0].help.as_deref(), Some("did you mean 'coordinator'?"));
+    }
+
+    #[test]
+    fn a_wrong_type_names_its_line() {
+        let failed =
+            parse::<CoordinatorFile>("insecure = true\nlisten = 7400\n", "c.toml").expect_err("a number");
+        assert!(failed.messages[0].text.starts_with("c.toml:2: "), "{failed}");
+    }
+
+    #[test]
+    fn every_listed_key_is_one_the_file_takes() {
+        assert!(
+            parse::<CoordinatorFile>(
+                "listen='127.0.0.1:1'\ndata_dir='d'\nartifacts='file:///a'\ninsecure=true\nlease_ms=5\n",
+                "f"
+            )
+            .is_ok()
+        );
+        assert!(parse::<WorkerFile>(
+            "coordinator='a:1'\ndata_dir='d'\ndevices='auto'\nthreads=2\nname='w'\ntags=['a']\ninsecure=true\n",
+            "f"
+        )
+        .is_ok());
+        assert!(parse::<ClientFile>("coordinator='a:1'\ninsecure=true\n", "f").is_ok());
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let dir = tempfile::tempdir().expect("scratch");
+        let path = dir.path().join("coordinator.toml");
+        fs::write(&path, "listen = '127.0.0.1:7500'\nlease_ms = 9000\n").expect("written");
+        let flags = args::Coordinator {
+            config: Some(path),
+            listen: None,
+            data_dir: Some("data".into()),
+            artifacts: None,
+            insecure: false,
+        };
+        let settings = coordinator(flags).expect("good settings");
+        assert_eq!(settings.listen.port(), 7500);
+        assert_eq!(settings.lease_ms, Some(9000));
+        assert!(settings.data_dir.is_absolute());
+        assert!(
+            settings.artifacts.starts_with("file:///") && settings.artifacts.ends_with("data/artifacts/")
+        );
+    }
+}

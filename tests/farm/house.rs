@@ -1,0 +1,230 @@
+//! Processes of the real binary, started by a test on ports of their own and ended with it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A lease that a test can wait out.
+const LEASE_MS: u32 = 2_000;
+
+/// `croft` with these words; its environment says nothing of the machine it runs on.
+pub fn croft(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_croft"));
+    command.args(words).env_remove("CROFT_COORDINATOR").env("CROFT_LOG", "info");
+    command
+}
+
+/// Runs to the end; panics with what it said unless it ended with `code`.
+pub fn ends(command: &mut Command, code: i32) -> Output {
+    let output = command.output().expect("the binary runs");
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{command:?}\n{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// A process that does not outlive its test.
+#[derive(Debug)]
+pub struct Process(pub Child);
+
+impl Process {
+    pub fn signal(&self, signal: &str) {
+        kill(self.0.id(), signal);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // SIGKILL ends a stopped process as well.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub fn kill(pid: u32, signal: &str) {
+    let sent = Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill runs");
+    assert!(sent.success(), "kill {signal} {pid}");
+}
+
+/// A coordinator with a folder of its own as its store.
+#[derive(Debug)]
+pub struct Coordinator {
+    pub address: String,
+    pub dir: TempDir,
+    workers: Vec<(String, Process)>,
+    _process: Process,
+}
+
+impl Coordinator {
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().expect("scratch");
+        let config = dir.path().join("coordinator.toml");
+        fs::write(&config, format!("lease_ms = {LEASE_MS}\n")).expect("written");
+        let mut child = croft(&["--log-format", "json", "coordinator", "--listen", "127.0.0.1:0"])
+            .arg("--config")
+            .arg(&config)
+            .arg("--data-dir")
+            .arg(dir.path().join("coordinator"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut log = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let address = log
+            .by_ref()
+            .map_while(Result::ok)
+            .filter_map(|line| serde_json::from_str::<Value>(&line).ok())
+            .find_map(|line| line["address"].as_str().map(str::to_owned))
+            .expect("it says where it listens");
+        // The pipe is read to its end, so that it never fills.
+        std::thread::spawn(move || log.for_each(drop));
+        Self { address, dir, workers: Vec::new(), _process: Process(child) }
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.dir.path().join("coordinator/artifacts")
+    }
+
+    /// A worker with one device.
+    pub fn worker(&mut self, name: &str) {
+        let child = croft(&["worker", "--coordinator", &self.address, "--name", name, "--devices", "cpu:1"])
+            .args(["--threads", "1", "--data-dir"])
+            .arg(self.dir.path().join(name))
+            .stderr(fs::File::create(self.dir.path().join(format!("{name}.log"))).expect("a log"))
+            .spawn()
+            .expect("the binary runs");
+        self.workers.push((name.to_owned(), Process(child)));
+    }
+
+    pub fn process(&self, worker: &str) -> &Process {
+        &self.workers.iter().find(|(name, _)| name == worker).expect("a worker of this test").1
+    }
+
+    /// The rank of a worker with one device.
+    pub fn rank_of(&self, worker: &str) -> u32 {
+        let parent = self.process(worker).0.id();
+        children(parent).into_iter().next().expect("a worker that renders has a rank")
+    }
+
+    pub fn client(&self, words: &[&str]) -> Command {
+        let mut command = croft(words);
+        command.args(["--coordinator", &self.address]);
+        command
+    }
+
+    pub fn json(&self, words: &[&str]) -> Value {
+        let output = ends(self.client(words).args(["-o", "json"]), 0);
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// Submits and gives the job's name.
+    pub fn submit(&self, spec: &Path) -> String {
+        let output = ends(self.client(&["submit"]).arg(spec), 0);
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    }
+
+    /// The events of a job, one JSON value a line, until it settles.
+    pub fn watch(&self, job: &str) -> Watch {
+        let mut child = self
+            .client(&["watch", job, "-o", "json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        let lines = BufReader::new(child.stdout.take().expect("it is piped"));
+        Watch { lines, process: Process(child) }
+    }
+}
+
+/// A followed job.
+#[derive(Debug)]
+pub struct Watch {
+    lines: BufReader<ChildStdout>,
+    process: Process,
+}
+
+impl Watch {
+    /// The first event that `is` the one waited for.
+    pub fn until(&mut self, is: impl Fn(&Value) -> bool) -> Value {
+        let mut seen = Vec::new();
+        loop {
+            let mut line = String::new();
+            let read = self.lines.read_line(&mut line).expect("a pipe");
+            assert!(read > 0, "the job settled before what was waited for; last: {:?}", seen.last());
+            let event: Value = serde_json::from_str(&line).expect("JSON");
+            if is(&event) {
+                return event;
+            }
+            seen.push(line);
+        }
+    }
+
+    /// A worker's name, once one renders a step of the job.
+    pub fn until_denoising(&mut self) -> String {
+        let event =
+            self.until(|e| e["progress"]["stage"] == "DENOISE" && e["progress"]["step"].as_u64() > Some(0));
+        let device = event["progress"]["device"].as_str().expect("a device").to_owned();
+        device.split('/').nth(1).expect("workers/NAME/devices/N").to_owned()
+    }
+
+    /// Follows to the end and gives the exit code.
+    pub fn end(mut self) -> Option<i32> {
+        std::io::copy(&mut self.lines, &mut std::io::sink()).expect("a pipe");
+        self.process.0.wait().expect("it ends").code()
+    }
+}
+
+/// Processes whose parent is `pid`.
+pub fn children(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").expect("a Linux machine").flatten() {
+        let Some(child) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // The name of a program may hold anything; the parent is the second word behind its closing bracket.
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+        if parent == Some(pid.to_string().as_str()) {
+            found.push(child);
+        }
+    }
+    found
+}
+
+/// Every file under `dir`, by its path there.
+pub fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    fn walk(root: &Path, dir: &Path, into: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in fs::read_dir(dir).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                walk(root, &path, into);
+            } else {
+                let name = path.strip_prefix(root).expect("below").display().to_string();
+                into.insert(name, fs::read(&path).expect("a file"));
+            }
+        }
+    }
+    let mut all = BTreeMap::new();
+    walk(dir, dir, &mut all);
+    all
+}
+
+/// A spec of `seeds` clips by the built-in model, `steps` each, in a folder `name` of the store.
+pub fn shapes(dir: &Path, name: &str, seeds: u32, steps: u32) -> PathBuf {
+    let path = dir.join(format!("{name}.yaml"));
+    let text = format!(
+        "apiVersion: croft/v1\nkind: Job\nname: {name}\naxes:\n  seed: {{from: 1, count: {seeds}}}\nlayers:\n  \
+         - name: clip\n    model: builtin://shapes\n    prompt: a red circle moving right on a gray background\n    \
+         params: {{steps: {steps}}}\n    output: \"{name}/s{{seed}}\"\n"
+    );
+    fs::write(&path, text).expect("written");
+    path
+}
