@@ -11,7 +11,7 @@
 //! let source = Source { name: "shot.yaml", text, files: &BTreeMap::new(), set: &[] };
 //! let problems = spec::parse(&source).unwrap_err();
 //! assert_eq!(problems[0].to_string(), "4:10: layers[0]: has no prompt; say what it shows, as in 'prompt: \"{product.text}\"'");
-//! assert_eq!(problems[1].to_string(), "4:31: layers[0].promt: unknown key 'promt'; did you mean 'prompt'?");
+//! assert_eq!(problems[1].to_string(), "4:30: layers[0].promt: unknown key 'promt'; did you mean 'prompt'?");
 //! ```
 
 pub(crate) mod axes;

@@ -299,7 +299,6 @@ fn the_examples_are_good() {
 /// `cargo test --release -p croft-core plan::tests::how_long -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]
-#[expect(clippy::print_stdout, reason = "a measurement")]
 fn how_long_big_jobs_take() {
     for (seeds, excluded) in
         [(100, ""), (10_000, ""), (10_000, "{product: p07}"), (10_000, "{seed: 3}, {seed: 99}")]

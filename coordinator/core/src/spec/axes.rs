@@ -81,20 +81,6 @@ impl Axis {
             Values::Rows { columns, .. } => columns,
         }
     }
-
-    /// The values called `text`, by number.
-    pub(crate) fn find(&self, text: &str, column: Option<usize>) -> Vec<u32> {
-        match (&self.values, column) {
-            (Values::Runs(runs), _) => {
-                let found = text.parse().ok().and_then(|value| runs.find(value));
-                found.and_then(|at| u32::try_from(at).ok()).into_iter().collect()
-            }
-            (Values::Rows { id, .. }, column) => {
-                let column = column.unwrap_or(*id);
-                (0..self.len() as u32).filter(|at| self.cell(*at, column) == text).collect()
-            }
-        }
-    }
 }
 
 /// Reads all axes. `files` are those sent along; the names of used ones go into `used`.

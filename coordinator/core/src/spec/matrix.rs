@@ -1,9 +1,9 @@
 //! Which combinations of the axes a job makes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    axes::Axis,
+    axes::{Axis, Values},
     combine::{self, Expr},
     read::{Fields, Found},
     report::{Place, Report, did_you_mean, quoted},
@@ -11,8 +11,8 @@ use super::{
 };
 use crate::plan::TASKS_MAX;
 
-/// Partial matches of `exclude`; each may list several values.
-const EXCLUDES_MAX: usize = 256;
+/// Axes named in all entries of `exclude` together: each is looked at for every task. One may list many values.
+const TESTS_MAX: usize = 512;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Matrix {
@@ -84,8 +84,11 @@ fn read_combine(found: &Found<'_>, axes: &[Axis], matrix: &mut Matrix, report: &
 
 fn read_exclude(found: &Found<'_>, axes: &[Axis], report: &mut Report) -> Vec<Exclude> {
     let Some(items) = found.list(report) else { return Vec::new() };
-    if items.len() > EXCLUDES_MAX {
-        let message = format!("{} entries, more than {EXCLUDES_MAX}", items.len());
+    let tests =
+        items.iter().map(|item| if let Value::Map(entries) = &item.value { entries.len() } else { 1 });
+    let tests: usize = tests.sum();
+    if tests > TESTS_MAX {
+        let message = format!("names {tests} axes in all, more than {TESTS_MAX}");
         report.add(
             &found.place,
             message,
@@ -93,10 +96,11 @@ fn read_exclude(found: &Found<'_>, axes: &[Axis], report: &mut Report) -> Vec<Ex
         );
         return Vec::new();
     }
-    items.iter().enumerate().filter_map(|(at, item)| one(item, at, axes, report)).collect()
+    let mut finder = Finder { axes, rows: BTreeMap::new() };
+    items.iter().enumerate().filter_map(|(at, item)| one(item, at, &mut finder, report)).collect()
 }
 
-fn one(item: &Node, at: usize, axes: &[Axis], report: &mut Report) -> Option<Exclude> {
+fn one(item: &Node, at: usize, finder: &mut Finder<'_>, report: &mut Report) -> Option<Exclude> {
     let field = format!("matrix.exclude[{at}]");
     let place = item.place(&*field);
     let Value::Map(entries) = &item.value else {
@@ -111,11 +115,17 @@ fn one(item: &Node, at: usize, axes: &[Axis], report: &mut Report) -> Option<Exc
         report.add(&place, "names no axis, so it would remove everything", "name axes and values");
         return None;
     }
-    let tests: Option<Vec<_>> = entries.iter().map(|entry| test(entry, &field, axes, report)).collect();
+    let tests: Option<Vec<_>> = entries.iter().map(|entry| test(entry, &field, finder, report)).collect();
     Some(Exclude { place, tests: tests? })
 }
 
-fn test(entry: &Entry, field: &str, axes: &[Axis], report: &mut Report) -> Option<(usize, Vec<u32>)> {
+fn test(
+    entry: &Entry,
+    field: &str,
+    finder: &mut Finder<'_>,
+    report: &mut Report,
+) -> Option<(usize, Vec<u32>)> {
+    let axes = finder.axes;
     let field = join(field, &entry.key);
     let place = Place { line: entry.line, column: entry.column, field: field.clone() };
     let (name, column) = entry.key.split_once('.').map_or((entry.key.as_str(), None), |(a, c)| (a, Some(c)));
@@ -147,7 +157,10 @@ fn test(entry: &Entry, field: &str, axes: &[Axis], report: &mut Report) -> Optio
     for value in values {
         let found = Found { node: value, place: value.place(&*field) };
         let text = found.text(report)?;
-        let at = axis.find(text, column);
+        let at = finder.find(number, column, text);
+        if report.is_full() {
+            return None;
+        }
         if at.is_empty() {
             let known: Vec<_> = (0..axis.len().min(1000) as u32).map(|at| axis.text(at)).collect();
             let remedy = match column {
@@ -159,4 +172,32 @@ fn test(entry: &Entry, field: &str, axes: &[Axis], report: &mut Report) -> Optio
         numbers.extend(at);
     }
     Some((number, numbers.into_iter().collect()))
+}
+
+/// Finds values by what they are called, each column's in one table that is made when it is first asked for.
+struct Finder<'a> {
+    axes: &'a [Axis],
+    rows: BTreeMap<(usize, usize), BTreeMap<&'a str, Vec<u32>>>,
+}
+
+impl Finder<'_> {
+    /// The numbers of the values.
+    fn find(&mut self, axis: usize, column: Option<usize>, text: &str) -> Vec<u32> {
+        let of = &self.axes[axis];
+        match &of.values {
+            Values::Runs(runs) => {
+                let found = text.parse().ok().and_then(|value| runs.find(value));
+                found.and_then(|at| u32::try_from(at).ok()).into_iter().collect()
+            }
+            Values::Rows { id, .. } => {
+                let column = column.unwrap_or(*id);
+                let rows = self.rows.entry((axis, column)).or_insert_with(|| {
+                    let mut rows: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+                    (0..of.len() as u32).for_each(|at| rows.entry(of.cell(at, column)).or_default().push(at));
+                    rows
+                });
+                rows.get(text).cloned().unwrap_or_default()
+            }
+        }
+    }
 }

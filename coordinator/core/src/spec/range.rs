@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::plan::TASKS_MAX;
 
+/// Parts of one range expression: a value is looked for in each.
+const PARTS_MAX: usize = 1000;
+
 /// `count` numbers from `from` on, `step` apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
@@ -81,6 +84,9 @@ impl Runs {
 
 /// Reads a range expression; the error is in words.
 pub(crate) fn parse(text: &str) -> Result<Runs, String> {
+    if text.split(',').count() > PARTS_MAX {
+        return Err(format!("has more than {PARTS_MAX} parts"));
+    }
     let runs: Result<Vec<Run>, String> = text.split(',').map(|part| run(part.trim())).collect();
     Runs::new(runs?)
 }

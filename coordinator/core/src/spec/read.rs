@@ -26,6 +26,9 @@ impl<'a> Fields<'a> {
             let place = Place { line: entry.line, column: entry.column, field: join(field, &entry.key) };
             let remedy = did_you_mean(&entry.key, known.iter().copied());
             report.add(&place, format!("unknown key {}", quoted(&entry.key)), remedy);
+            if report.is_full() {
+                break;
+            }
         }
         Some(Self { entries })
     }

@@ -8,6 +8,9 @@ use super::{
     report::{Place, Report, did_you_mean, quoted},
 };
 
+/// Pieces of one template: each is filled for every task.
+const PIECES_MAX: usize = 256;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Template {
     pub(crate) pieces: Vec<Piece>,
@@ -57,7 +60,10 @@ impl Template {
         let mut rest = source;
         let mut is_good = true;
         while let Some(brace) = rest.find(['{', '}']) {
-            let place = found.inside(source.len() - rest.len() + brace);
+            let offset = source.len() - rest.len() + brace;
+            if pieces.len() > PIECES_MAX || report.is_full() {
+                break;
+            }
             text.push_str(&rest[..brace]);
             let is_open = rest.as_bytes()[brace] == b'{';
             let after = &rest[brace + 1..];
@@ -71,7 +77,7 @@ impl Template {
                 let brace = if is_open { '{' } else { '}' };
                 let message = format!("'{brace}' stands alone");
                 report.add(
-                    &place,
+                    &found.inside(offset),
                     message,
                     format!("write '{{axis}}' for a value, '{brace}{brace}' for a brace"),
                 );
@@ -83,7 +89,7 @@ impl Template {
             match piece(&after[..end], axes, seed_ok) {
                 Ok(piece) => pieces.push(piece),
                 Err((message, remedy)) => {
-                    report.add(&place, message, remedy);
+                    report.add(&found.inside(offset), message, remedy);
                     is_good = false;
                 }
             }
@@ -92,6 +98,11 @@ impl Template {
         text.push_str(rest);
         if !text.is_empty() {
             pieces.push(Piece::Text(text));
+        }
+        if pieces.len() > PIECES_MAX {
+            let message = format!("a template of more than {PIECES_MAX} pieces");
+            report.add(&found.place, message, "give the axis a column that holds the text");
+            return None;
         }
         is_good.then(|| Self { pieces, source: source.to_owned(), place: found.place.clone() })
     }
