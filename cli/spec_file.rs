@@ -114,8 +114,10 @@ impl Cards {
                 Ok(card) => drop(cards.found.insert(model, card)),
                 Err(_) if !is_here => cards.elsewhere.push(model),
                 Err(error) => {
-                    messages
-                        .push(Message { text: format!("{}: model {model}: {error}", file.name), help: None });
+                    let (what, remedy) = error.told();
+                    let layer = spec.layers.iter().position(|layer| layer.model == model).unwrap_or(0);
+                    let text = format!("{}: layers[{layer}].model: {what}", file.name);
+                    messages.push(Message { text, help: Some(remedy) });
                 }
             }
         }

@@ -114,7 +114,9 @@ def main():
             request = pb["jobs_pb2"].CreateJobRequest(
                 spec=args.spec.read_text(), spec_name=args.spec.name, request_id=args.request_id, set=args.set)
             job = jobs.CreateJob(request)
-            print(f"{job.name}  {job.counts.queued + job.counts.waiting} tasks", flush=True)
+            counts = job.counts
+            tasks = counts.waiting + counts.queued + counts.running + counts.succeeded + counts.failed + counts.cancelled
+            print(f"{job.name}  {tasks} tasks", flush=True)
             job = follow(jobs, pb["jobs_pb2"], job.name)
             if args.out:
                 artifacts = pb["artifacts_pb2_grpc"].ArtifactsStub(channel)

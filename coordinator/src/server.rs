@@ -176,6 +176,10 @@ impl Coordinator {
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .build_v1()?;
+        // Python's reflection client still asks the older one.
+        let reflection_before_v1 = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .build_v1alpha()?;
         // Healthy means that it answers: a coordinator that cannot commit ends.
         let (_reporter, health) = tonic_health::server::health_reporter();
         let max = MESSAGE_BYTES_MAX;
@@ -185,6 +189,7 @@ impl Coordinator {
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
             .add_service(health)
             .add_service(reflection)
+            .add_service(reflection_before_v1)
             .add_service(TooLarge(v1::jobs_server::JobsServer::new(jobs).max_decoding_message_size(max)))
             .add_service(v1::artifacts_server::ArtifactsServer::new(artifacts).max_decoding_message_size(max))
             .add_service(v1::farm_server::FarmServer::new(farm))

@@ -15,14 +15,19 @@ use tempfile::TempDir;
 const LEASE_MS: u32 = 2_000;
 
 /// `croft` with these words; its environment says nothing of the machine it runs on.
-pub fn croft(words: &[&str]) -> Command {
+pub(crate) fn croft(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_croft"));
-    command.args(words).env_remove("CROFT_COORDINATOR").env("CROFT_LOG", "info");
+    command
+        .args(words)
+        .env_remove("CROFT_COORDINATOR")
+        .env_remove("AWS_ENDPOINT_URL")
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env("CROFT_LOG", "info");
     command
 }
 
 /// Runs to the end; panics with what it said unless it ended with `code`.
-pub fn ends(command: &mut Command, code: i32) -> Output {
+pub(crate) fn ends(command: &mut Command, code: i32) -> Output {
     let output = command.output().expect("the binary runs");
     assert_eq!(
         output.status.code(),
@@ -36,10 +41,10 @@ pub fn ends(command: &mut Command, code: i32) -> Output {
 
 /// A process that does not outlive its test.
 #[derive(Debug)]
-pub struct Process(pub Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Process {
-    pub fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         kill(self.0.id(), signal);
     }
 }
@@ -52,26 +57,33 @@ impl Drop for Process {
     }
 }
 
-pub fn kill(pid: u32, signal: &str) {
+pub(crate) fn kill(pid: u32, signal: &str) {
     let sent = Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill runs");
     assert!(sent.success(), "kill {signal} {pid}");
 }
 
 /// A coordinator with a folder of its own as its store.
 #[derive(Debug)]
-pub struct Coordinator {
-    pub address: String,
-    pub dir: TempDir,
+pub(crate) struct Coordinator {
+    pub(crate) address: String,
+    pub(crate) dir: TempDir,
     workers: Vec<(String, Process)>,
-    _process: Process,
+    process: Process,
 }
 
 impl Coordinator {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[], |command| command)
+    }
+
+    /// With more words on its command line, and an environment.
+    pub(crate) fn start_with(words: &[&str], dressed: impl Fn(Command) -> Command) -> Self {
         let dir = tempfile::tempdir().expect("scratch");
         let config = dir.path().join("coordinator.toml");
         fs::write(&config, format!("lease_ms = {LEASE_MS}\n")).expect("written");
-        let mut child = croft(&["--log-format", "json", "coordinator", "--listen", "127.0.0.1:0"])
+        let mut command = dressed(croft(&["--log-format", "json", "coordinator", "--listen", "127.0.0.1:0"]));
+        let mut child = command
+            .args(words)
             .arg("--config")
             .arg(&config)
             .arg("--data-dir")
@@ -88,16 +100,22 @@ impl Coordinator {
             .expect("it says where it listens");
         // The pipe is read to its end, so that it never fills.
         std::thread::spawn(move || log.for_each(drop));
-        Self { address, dir, workers: Vec::new(), _process: Process(child) }
+        Self { address, dir, workers: Vec::new(), process: Process(child) }
     }
 
-    pub fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         self.dir.path().join("coordinator/artifacts")
     }
 
     /// A worker with one device.
-    pub fn worker(&mut self, name: &str) {
-        let child = croft(&["worker", "--coordinator", &self.address, "--name", name, "--devices", "cpu:1"])
+    pub(crate) fn worker(&mut self, name: &str) {
+        self.worker_with(name, |command| command);
+    }
+
+    /// The same in an environment.
+    pub(crate) fn worker_with(&mut self, name: &str, dressed: impl Fn(Command) -> Command) {
+        let words = ["worker", "--coordinator", &self.address, "--name", name, "--devices", "cpu:1"];
+        let child = dressed(croft(&words))
             .args(["--threads", "1", "--data-dir"])
             .arg(self.dir.path().join(name))
             .stderr(fs::File::create(self.dir.path().join(format!("{name}.log"))).expect("a log"))
@@ -106,35 +124,47 @@ impl Coordinator {
         self.workers.push((name.to_owned(), Process(child)));
     }
 
-    pub fn process(&self, worker: &str) -> &Process {
+    /// What a worker has said so far.
+    pub(crate) fn log(&self, worker: &str) -> String {
+        fs::read_to_string(self.dir.path().join(format!("{worker}.log"))).expect("a log")
+    }
+
+    pub(crate) fn process(&self, worker: &str) -> &Process {
         &self.workers.iter().find(|(name, _)| name == worker).expect("a worker of this test").1
     }
 
     /// The rank of a worker with one device.
-    pub fn rank_of(&self, worker: &str) -> u32 {
+    pub(crate) fn rank_of(&self, worker: &str) -> u32 {
         let parent = self.process(worker).0.id();
         children(parent).into_iter().next().expect("a worker that renders has a rank")
     }
 
-    pub fn client(&self, words: &[&str]) -> Command {
+    /// Ends in good order: what it still had to do for the store is done.
+    pub(crate) fn end(&mut self) {
+        self.process.signal("-TERM");
+        let status = self.process.0.wait().expect("it ends");
+        assert!(status.success(), "{status}");
+    }
+
+    pub(crate) fn client(&self, words: &[&str]) -> Command {
         let mut command = croft(words);
         command.args(["--coordinator", &self.address]);
         command
     }
 
-    pub fn json(&self, words: &[&str]) -> Value {
+    pub(crate) fn json(&self, words: &[&str]) -> Value {
         let output = ends(self.client(words).args(["-o", "json"]), 0);
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
 
     /// Submits and gives the job's name.
-    pub fn submit(&self, spec: &Path) -> String {
+    pub(crate) fn submit(&self, spec: &Path) -> String {
         let output = ends(self.client(&["submit"]).arg(spec), 0);
         String::from_utf8(output.stdout).expect("text").trim().to_owned()
     }
 
     /// The events of a job, one JSON value a line, until it settles.
-    pub fn watch(&self, job: &str) -> Watch {
+    pub(crate) fn watch(&self, job: &str) -> Watch {
         let mut child = self
             .client(&["watch", job, "-o", "json"])
             .stdout(Stdio::piped())
@@ -148,14 +178,14 @@ impl Coordinator {
 
 /// A followed job.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     lines: BufReader<ChildStdout>,
     process: Process,
 }
 
 impl Watch {
     /// The first event that `is` the one waited for.
-    pub fn until(&mut self, is: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(&mut self, is: impl Fn(&Value) -> bool) -> Value {
         let mut seen = Vec::new();
         loop {
             let mut line = String::new();
@@ -170,7 +200,7 @@ impl Watch {
     }
 
     /// A worker's name, once one renders a step of the job.
-    pub fn until_denoising(&mut self) -> String {
+    pub(crate) fn until_denoising(&mut self) -> String {
         let event =
             self.until(|e| e["progress"]["stage"] == "DENOISE" && e["progress"]["step"].as_u64() > Some(0));
         let device = event["progress"]["device"].as_str().expect("a device").to_owned();
@@ -178,14 +208,14 @@ impl Watch {
     }
 
     /// Follows to the end and gives the exit code.
-    pub fn end(mut self) -> Option<i32> {
+    pub(crate) fn end(mut self) -> Option<i32> {
         std::io::copy(&mut self.lines, &mut std::io::sink()).expect("a pipe");
         self.process.0.wait().expect("it ends").code()
     }
 }
 
 /// Processes whose parent is `pid`.
-pub fn children(pid: u32) -> Vec<u32> {
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("a Linux machine").flatten() {
         let Some(child) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -199,11 +229,14 @@ pub fn children(pid: u32) -> Vec<u32> {
     found
 }
 
-/// Every file under `dir`, by its path there.
-pub fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+/// Every file under `dir`, by its path there; attempts in the making and the store's own are not among them.
+pub(crate) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(root: &Path, dir: &Path, into: &mut BTreeMap<String, Vec<u8>>) {
         for entry in fs::read_dir(dir).expect("a folder").flatten() {
             let path = entry.path();
+            if dir == root && entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
             if path.is_dir() {
                 walk(root, &path, into);
             } else {
@@ -218,7 +251,7 @@ pub fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// A spec of `seeds` clips by the built-in model, `steps` each, in a folder `name` of the store.
-pub fn shapes(dir: &Path, name: &str, seeds: u32, steps: u32) -> PathBuf {
+pub(crate) fn shapes(dir: &Path, name: &str, seeds: u32, steps: u32) -> PathBuf {
     let path = dir.join(format!("{name}.yaml"));
     let text = format!(
         "apiVersion: croft/v1\nkind: Job\nname: {name}\naxes:\n  seed: {{from: 1, count: {seeds}}}\nlayers:\n  \

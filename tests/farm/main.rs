@@ -4,4 +4,6 @@ mod failures;
 mod house;
 mod prompt_to_pictures;
 mod python;
+mod rude;
+mod s3;
 mod sameness;

@@ -26,17 +26,21 @@ fn the_frames_are_those_of_diffusers() {
     );
     let bytes = std::fs::read(golden.join("golden.safetensors")).expect("goldens");
     let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
-    let frames = tensors.tensor("final.frames").expect("the frames");
-    assert_eq!(frames.shape(), [1, 9, 3, 32, 32]);
-    let expected: Vec<f32> =
-        frames.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let frames = tensors.tensor("vae.decoder.00.out").expect("the decoded frames");
+    assert_eq!(frames.shape(), [1, 3, 9, 32, 32]);
+    // From -1..1 to 0..255, as diffusers' video processor does.
+    let expected: Vec<f32> = frames
+        .data()
+        .chunks_exact(4)
+        .map(|b| (f32::from_le_bytes([b[0], b[1], b[2], b[3]]) / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0)
+        .collect();
     let mut farthest = 0f32;
     for frame in 0..9 {
         let png = std::fs::read(out.path().join(format!("clip/{:04}.png", frame + 1))).expect("a frame");
         let picture = decode::png(&png).expect("a png").to_picture();
         for (at, value) in picture.rgb.iter().enumerate() {
             let (pixel, channel) = (at / 3, at % 3);
-            let wanted = expected[(frame * 3 + channel) * 32 * 32 + pixel] * 255.0;
+            let wanted = expected[(channel * 9 + frame) * 32 * 32 + pixel];
             farthest = farthest.max((wanted - f32::from(*value)).abs());
         }
     }

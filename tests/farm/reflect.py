@@ -13,5 +13,5 @@ with grpc.insecure_channel(sys.argv[1]) as channel:
         print(service)
     request = DescriptorPool(database).FindMessageTypeByName("croft.v1.CreateJobRequest")
     print("fields:", ", ".join(field.name for field in request.fields))
-    answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="croft.v1.Jobs"))
+    answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     print("health:", health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))

@@ -26,6 +26,24 @@ pub enum Error {
     Busy { name: String },
 }
 
+impl Error {
+    /// What is wrong, and what a person can do about it.
+    #[must_use]
+    pub fn told(&self) -> (String, String) {
+        match self {
+            Self::NotAName { name } => (
+                format!("'{name}' is no model"),
+                "give an absolute folder, or one of builtin://shapes and builtin://noop".to_owned(),
+            ),
+            Self::Unusable { message, remedy, .. } => (message.clone(), remedy.clone()),
+            Self::Busy { name } => (
+                format!("model '{name}' cannot be looked at now"),
+                "too many others are: try again".to_owned(),
+            ),
+        }
+    }
+}
+
 /// The card of a model. Reads every byte of its files for their digest: seconds for gigabytes. For a caller that asks
 /// again and again there is a cache in the coordinator.
 ///

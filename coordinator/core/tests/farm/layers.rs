@@ -17,6 +17,10 @@ fn a_task_waits_for_its_counterpart_alone() {
     assert_eq!(house.task(&job, 1, 0).wait_reason, "waits for shots/draft/0001");
     let draft = house.one_started();
     house.renders(&draft);
+    // The device was free as soon as the first draft was saved, before it was published.
+    let draft = house.one_started();
+    assert_eq!((draft.attempt.task.layer, draft.attempt.task.task), (0, 1));
+    house.saves(&draft);
     let next = house.one_started();
     assert_eq!((next.attempt.task.layer, next.attempt.task.task), (1, 0), "what completes a shot goes first");
     assert_eq!(house.state(&job, 1, 1), TaskState::Waiting);

@@ -15,7 +15,7 @@ fn a_silent_worker_loses_its_attempts() {
     let silent = house.join("silent", 1);
     let first = house.one_started();
     let other = house.join("other", 1);
-    for _ in 0..6 {
+    for _ in 0..7 {
         house.wait_ms(2_000);
         house.happens(Event::WorkerHeard { session: other });
     }

