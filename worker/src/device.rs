@@ -56,6 +56,7 @@ impl Device {
     /// Serves until the worker ends.
     pub(crate) async fn run(mut self) {
         let mut rank: Option<Rank> = None;
+        // The model that is warm in it, as recipes name it.
         let mut resident = String::new();
         // Revokes of assignments that have not begun.
         let mut revoked: VecDeque<u64> = VecDeque::new();
@@ -69,6 +70,17 @@ impl Device {
                         revoked.pop_front();
                     }
                     revoked.extend(revoke.attempt.map(|attempt| attempt.fence));
+                    continue;
+                }
+                // Nothing was asked of it. The next assignment starts another rather than pay for this one's end.
+                () = ended(&mut rank) => {
+                    if let Some(mut rank) = rank.take() {
+                        tracing::warn!(rank = 0, "an idle rank ended: {}", rank.how_it_ended().await);
+                    }
+                    resident.clear();
+                    if self.said.send(Said::Resident(self.index, Vec::new())).await.is_err() {
+                        break;
+                    }
                     continue;
                 }
                 assignment = self.assignments.recv() => match assignment {
@@ -89,13 +101,9 @@ impl Device {
             } else {
                 self.attempt(&mut rank, &assignment).instrument(span).await
             };
-            let now_resident = match (&rank, &assignment.recipe) {
-                (Some(_), Some(recipe)) => recipe.model.clone(),
-                (Some(_), None) => resident.clone(),
-                (None, _) => String::new(),
-            };
+            let now_resident = rank.as_ref().map_or("", Rank::resident);
             if now_resident != resident {
-                resident = now_resident;
+                resident = now_resident.to_owned();
                 let models = if resident.is_empty() { Vec::new() } else { vec![resident.clone()] };
                 if self.said.send(Said::Resident(self.index, models)).await.is_err() {
                     break;
@@ -134,7 +142,7 @@ impl Device {
         };
         let warm = match rank.take() {
             Some(rank) => rank,
-            None => match Rank::start(program, args, self.threads, self.index).await {
+            None => match Rank::start(program, args, self.threads, self.index, self.scratch.logs()).await {
                 Ok(rank) => rank,
                 Err(error) => {
                     let message = format!("rank 0 on {}:{} did not start: {error}", self.worker, self.index);
@@ -167,3 +175,13 @@ impl Device {
         convert::failure(&self.worker, self.index, cause, message, remedy)
     }
 }
+
+/// Returns when the idle rank has ended; never, where there is none.
+async fn ended(rank: &mut Option<Rank>) {
+    let Some(rank) = rank else { return std::future::pending().await };
+    // A rank that nothing was asked of has nothing to say but late words of an earlier render.
+    while rank.next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests;

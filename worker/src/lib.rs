@@ -17,6 +17,8 @@ mod scratch;
 mod session;
 mod sidecar;
 mod target;
+#[cfg(test)]
+mod told;
 
 pub use config::{Config, Devices, RankProgram};
 pub use error::Error;

@@ -1,42 +1,45 @@
-//! A rank's process: started with one end of a socket pair, watched, and ended. What it says on its standard error goes
-//! into the worker's log; the last lines are kept for the message of a crash.
+//! A rank's process: started with one end of a socket pair, watched, and ended. How it ended is told in words; whether
+//! another one is started is for its device to say.
+
+mod log;
 
 use std::{
-    collections::VecDeque,
     io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::Path,
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use command_fds::{CommandFdExt, FdMapping};
 use croft_proto::{
     frame,
-    v1::{FromRank, RankCancel, RankRender, ToRank, from_rank, to_rank},
+    v1::{FromRank, RankCancel, RankRender, Stage, ToRank, from_rank, to_rank},
 };
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    net::{UnixStream, unix::OwnedWriteHalf},
-    process::{Child, ChildStderr, Command},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    process::{Child, Command},
     sync::mpsc,
     task::JoinSet,
     time::timeout,
 };
 
+use self::log::Log;
+
 /// The descriptor that a rank finds its socket on.
 const FD: i32 = 3;
 /// Messages of a rank that wait to be read.
 const WAITING: usize = 64;
-/// Lines of its log that a crash shows.
-const LINES_KEPT: usize = 8;
-/// A line longer than this is cut.
-const LINE_CHARS_MAX: usize = 400;
 /// What a fresh process gets to say that it is ready.
 const READY: Duration = Duration::from_secs(30);
 /// What an ended process gets to be gone.
 const GONE: Duration = Duration::from_secs(5);
+/// What its log gets to be read to the end after that.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A running rank. Dropping it kills the process.
 #[derive(Debug)]
@@ -44,20 +47,26 @@ pub(crate) struct Rank {
     child: Child,
     to: OwnedWriteHalf,
     from: mpsc::Receiver<from_rank::What>,
-    lines: Arc<Mutex<VecDeque<String>>>,
+    log: Arc<Log>,
     engine_version: String,
     renders: u64,
-    /// The reader of its socket and the reader of its log.
-    _readers: JoinSet<()>,
+    /// The model of the newest render, and the one that is loaded; empty for none.
+    asked: String,
+    resident: String,
+    /// The reader of its socket.
+    _reader: JoinSet<()>,
+    /// The readers of its standard streams.
+    log_readers: JoinSet<()>,
 }
 
 impl Rank {
-    /// Starts `program args… --fd 3 --threads N` and waits until it is ready.
+    /// Starts `program args… --fd 3 --threads N` and waits until it is ready. Its log goes into the folder `logs`.
     pub(crate) async fn start(
         program: &Path,
         args: &[String],
         threads: u32,
         device: u32,
+        logs: &Path,
     ) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -67,32 +76,41 @@ impl Rank {
             .args(args)
             .args(["--fd", &FD.to_string(), "--threads", &threads.to_string()])
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // Ctrl-C on a terminal is for the worker, which ends its ranks in order.
+            .process_group(0)
             .kill_on_drop(true);
         let mapping = FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: FD };
         command.as_std_mut().fd_mappings(vec![mapping]).map_err(io::Error::other)?;
         let mut child = command.spawn()?;
         // The command holds the rank's end of the socket open; the rank alone must.
         drop(command);
-        let log = child.stderr.take();
-        let (said, from) = mpsc::channel(WAITING);
-        let lines = Arc::new(Mutex::new(VecDeque::new()));
-        let mut readers = JoinSet::new();
-        readers.spawn(async move {
-            let mut stream = from_rank;
-            while let Ok(Some(FromRank { what })) = frame::receive(&mut stream).await {
-                let Some(what) = what else { continue };
-                if said.send(what).await.is_err() {
-                    return;
-                }
-            }
-        });
-        if let Some(log) = log {
-            readers.spawn(read_log(log, Arc::clone(&lines), device));
+        let log = Arc::new(Log::open(logs, device));
+        let mut log_readers = JoinSet::new();
+        if let Some(stdout) = child.stdout.take() {
+            let log = Arc::clone(&log);
+            log_readers.spawn(async move { log.read(stdout).await });
         }
-        let mut rank =
-            Self { child, to, from, lines, engine_version: String::new(), renders: 0, _readers: readers };
+        if let Some(stderr) = child.stderr.take() {
+            let log = Arc::clone(&log);
+            log_readers.spawn(async move { log.read(stderr).await });
+        }
+        let (said, from) = mpsc::channel(WAITING);
+        let mut reader = JoinSet::new();
+        reader.spawn(listen(from_rank, said));
+        let mut rank = Self {
+            child,
+            to,
+            from,
+            log,
+            engine_version: String::new(),
+            renders: 0,
+            asked: String::new(),
+            resident: String::new(),
+            _reader: reader,
+            log_readers,
+        };
         match timeout(READY, rank.from.recv()).await {
             Ok(Some(from_rank::What::Ready(ready))) => {
                 rank.engine_version = ready.engine_version;
@@ -111,6 +129,7 @@ impl Rank {
     pub(crate) async fn render(&mut self, mut render: RankRender) -> Result<u64, frame::Error> {
         self.renders += 1;
         render.id = self.renders;
+        self.asked = render.recipe.as_ref().map_or_else(String::new, |recipe| recipe.model.clone());
         let message = ToRank { what: Some(to_rank::What::Render(render)) };
         frame::send(&mut self.to, &message).await?;
         Ok(self.renders)
@@ -122,9 +141,23 @@ impl Rank {
         frame::send(&mut self.to, &message).await
     }
 
-    /// What it says next; `None` when it has ended.
+    /// What it says next; `None` when it has ended. Dropped half-way it loses nothing.
     pub(crate) async fn next(&mut self) -> Option<from_rank::What> {
-        self.from.recv().await
+        let said = self.from.recv().await;
+        if let Some(from_rank::What::Progress(progress)) = &said {
+            match progress.stage() {
+                // The old weights go before the new ones come.
+                Stage::Load => self.resident.clear(),
+                Stage::Encode | Stage::Denoise | Stage::Decode => self.resident.clone_from(&self.asked),
+                Stage::Save | Stage::Unspecified => {}
+            }
+        }
+        said
+    }
+
+    /// The model that it has loaded, as recipes name it; empty for none.
+    pub(crate) fn resident(&self) -> &str {
+        &self.resident
     }
 
     /// Ends the process at once.
@@ -141,36 +174,62 @@ impl Rank {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it closed its socket and stayed".to_owned(),
         };
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.is_empty() {
-            return how;
-        }
-        let last: Vec<&str> = lines.iter().map(String::as_str).collect();
-        format!("{how}; it said: {}", last.join(" | "))
+        // Its last words may still be in the pipe.
+        let read = async { while self.log_readers.join_next().await.is_some() {} };
+        let _ = timeout(LAST_WORDS, read).await;
+        let last = self.log.last();
+        if last.is_empty() { how } else { format!("{how}; it said: {last}") }
     }
 }
 
-async fn read_log(log: ChildStderr, kept: Arc<Mutex<VecDeque<String>>>, device: u32) {
-    let mut lines = BufReader::new(log).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let line: String = line.chars().take(LINE_CHARS_MAX).collect();
-        tracing::info!(target: "croft_rank", device, rank = 0, "{line}");
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == LINES_KEPT {
-            kept.pop_front();
+async fn listen(mut stream: OwnedReadHalf, said: mpsc::Sender<from_rank::What>) {
+    loop {
+        match frame::receive(&mut stream).await {
+            Ok(Some(FromRank { what: Some(what) })) => {
+                if said.send(what).await.is_err() {
+                    return;
+                }
+            }
+            // Of a newer rank.
+            Ok(Some(FromRank { what: None })) => {}
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "a rank is not understood");
+                return;
+            }
         }
-        kept.push_back(line);
     }
 }
 
 fn words(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
-        (Some(libc::SIGKILL), _) => "killed by SIGKILL".to_owned(),
-        (Some(libc::SIGSEGV), _) => "killed by SIGSEGV".to_owned(),
-        (Some(libc::SIGBUS), _) => "killed by SIGBUS".to_owned(),
-        (Some(libc::SIGILL), _) => "killed by SIGILL".to_owned(),
-        (Some(signal), _) => format!("killed by signal {signal}"),
+        (Some(signal), _) => match name(signal) {
+            Some(name) => format!("killed by {name}"),
+            None => format!("killed by signal {signal}"),
+        },
         (None, Some(code)) => format!("it ended with code {code}"),
         (None, None) => "it ended".to_owned(),
     }
+}
+
+/// The signals that end a process that did not ask for them.
+fn name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGILL => "SIGILL",
+        libc::SIGINT => "SIGINT",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGSYS => "SIGSYS",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        _ => return None,
+    })
 }

@@ -99,9 +99,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
 async fn dial(mut hands: Hands, addresses: &[String], shutdown: &CancellationToken) -> Result<(), Error> {
     let mut backoff = Backoff::default();
     for address in addresses.iter().cycle() {
-        let end = match connect(address).await {
-            Ok(channel) => hands.session(channel, shutdown).await,
-            Err(error) => End::Broken { welcomed: false, why: error.to_string() },
+        let end = match shutdown.run_until_cancelled(connect(address)).await {
+            Some(Ok(channel)) => hands.session(channel, shutdown).await,
+            Some(Err(error)) => End::Broken { welcomed: false, why: words(&error) },
+            None => End::Shutdown,
         };
         match end {
             End::Shutdown => return Ok(()),
@@ -147,6 +148,15 @@ async fn connect(url: &str) -> Result<Channel, tonic::transport::Error> {
         .await
 }
 
+/// The transport's own words are "transport error"; why is in what it wraps.
+fn words(error: &tonic::transport::Error) -> String {
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
 /// Plaintext goes to this machine only.
 fn url(address: &str) -> Result<String, Error> {
     let bad = || Error::Address { address: address.to_owned() };
@@ -166,16 +176,4 @@ fn url(address: &str) -> Result<String, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plaintext_goes_to_loopback_only() {
-        assert_eq!(url("127.0.0.1:7400").expect("fine"), "http://127.0.0.1:7400");
-        assert_eq!(url("http://localhost:1/").expect("fine"), "http://localhost:1");
-        assert!(matches!(url("farm.studio:7400"), Err(Error::Plaintext { .. })));
-        for bad in ["127.0.0.1", ":7400", "https://127.0.0.1:7400", "a:b"] {
-            assert!(matches!(url(bad), Err(Error::Address { .. })), "{bad}");
-        }
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ use crate::Error;
 #[derive(Debug)]
 pub(crate) struct Scratch {
     attempts: PathBuf,
+    logs: PathBuf,
     _lock: File,
 }
 
@@ -44,7 +45,14 @@ impl Scratch {
             Ok(()) | Err(_) => {}
         }
         fs::create_dir_all(&attempts).map_err(bad)?;
-        Ok(Self { attempts, _lock: lock })
+        let logs = dir.join("logs");
+        fs::create_dir_all(&logs).map_err(bad)?;
+        Ok(Self { attempts, logs, _lock: lock })
+    }
+
+    /// Where ranks' logs are; they outlive the worker.
+    pub(crate) fn logs(&self) -> &Path {
+        &self.logs
     }
 
     /// An empty folder for the attempt with `fence`.

@@ -30,6 +30,8 @@ const QUEUE: usize = 256;
 const STUCK: Duration = Duration::from_secs(20);
 /// What a coordinator gets to answer a hello.
 const ANSWER: Duration = Duration::from_secs(10);
+/// What a coordinator gets to hear a goodbye and end the stream.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Heartbeats within one lease.
 const BEATS: u32 = 4;
 
@@ -63,38 +65,61 @@ pub(crate) enum End {
 impl Hands {
     /// Holds one stream until it ends.
     pub(crate) async fn session(&mut self, channel: Channel, shutdown: &CancellationToken) -> End {
-        let broken = |why: String| End::Broken { welcomed: false, why };
         let (out, outgoing) = mpsc::channel(QUEUE);
-        if out.send(convert::hello(self.hello())).await.is_err() {
-            return broken("the queue is closed".to_owned());
+        let opened = shutdown.run_until_cancelled(self.open(channel, &out, outgoing)).await;
+        let (welcome, mut told) = match opened {
+            Some(Ok(opened)) => opened,
+            Some(Err(end)) => return end,
+            None => return End::Shutdown,
+        };
+        tracing::info!(lease_ms = welcome.lease_ms, "welcomed");
+        match self.serve(&welcome, &out, &mut told, shutdown).await {
+            Ok(End::Shutdown) => {
+                drop(out);
+                // A stream dropped at once would take the goodbye with it.
+                let heard = async { while let Ok(Some(_)) = told.message().await {} };
+                let _ = timeout(FAREWELL, heard).await;
+                End::Shutdown
+            }
+            Ok(end) => end,
+            // What runs, runs on: whether it is still wanted is said on the next stream, and fences see to the rest.
+            Err(why) => End::Broken { welcomed: true, why },
         }
+    }
+
+    /// Says hello and hears the welcome; then devices know where to save.
+    async fn open(
+        &self,
+        channel: Channel,
+        out: &mpsc::Sender<WorkerMessage>,
+        outgoing: mpsc::Receiver<WorkerMessage>,
+    ) -> Result<(Welcome, Streaming<CoordinatorMessage>), End> {
+        let broken = |why: String| End::Broken { welcomed: false, why };
+        push(out, convert::hello(self.hello())).await.map_err(broken)?;
         let mut client = DispatchClient::new(channel.clone());
         let opened = timeout(ANSWER, client.session(ReceiverStream::new(outgoing))).await;
         let mut told = match opened {
             Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return broken(status.message().to_owned()),
-            Err(_) => return broken("no answer to the hello".to_owned()),
+            Ok(Err(status)) => return Err(broken(status.message().to_owned())),
+            Err(_) => return Err(broken("no answer to the hello".to_owned())),
         };
         let welcome = match timeout(ANSWER, told.message()).await {
             Ok(Ok(Some(CoordinatorMessage { what: Some(What::Welcome(welcome)) }))) => welcome,
             Ok(Ok(Some(CoordinatorMessage { what: Some(What::Refused(refused)) }))) => {
-                return End::Refused { reason: refused.reason };
+                return Err(End::Refused { reason: refused.reason });
             }
-            Ok(Ok(_)) => return broken("the coordinator said no welcome".to_owned()),
-            Ok(Err(status)) => return broken(status.message().to_owned()),
-            Err(_) => return broken("no answer to the hello".to_owned()),
+            Ok(Ok(_)) => return Err(broken("the coordinator said no welcome".to_owned())),
+            Ok(Err(status)) => return Err(broken(status.message().to_owned())),
+            Err(_) => return Err(broken("no answer to the hello".to_owned())),
         };
         if welcome.protocol != PROTOCOL {
             let reason =
                 format!("it speaks protocol {}, this worker {PROTOCOL}: update one", welcome.protocol);
-            return End::Refused { reason };
+            return Err(End::Refused { reason });
         }
         let target = Target::choose(&welcome, channel).await;
         self.target.send_replace(Some(target));
-        tracing::info!(lease_ms = welcome.lease_ms, "welcomed");
-        let end = self.serve(&welcome, &out, &mut told, shutdown).await;
-        // Nothing runs on without its stream for longer than the lease; the coordinator sees to that by fences.
-        end.unwrap_or_else(|why| End::Broken { welcomed: true, why })
+        Ok((welcome, told))
     }
 
     fn hello(&self) -> Hello {

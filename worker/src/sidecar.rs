@@ -21,8 +21,15 @@ pub(crate) struct Circumstances<'a> {
 }
 
 /// The sidecar of an attempt that made `artifacts`.
-pub(crate) fn write(assignment: &Assignment, at: &Circumstances<'_>, artifacts: &[Artifact]) -> Vec<u8> {
-    let fixed: Map<String, Value> = serde_json::from_str(&assignment.sidecar_json).unwrap_or_default();
+///
+/// # Errors
+/// When the coordinator's part is not a JSON object: a sidecar without it would say less than it must.
+pub(crate) fn write(
+    assignment: &Assignment,
+    at: &Circumstances<'_>,
+    artifacts: &[Artifact],
+) -> Result<Vec<u8>, serde_json::Error> {
+    let fixed: Map<String, Value> = serde_json::from_str(&assignment.sidecar_json)?;
     let mut sidecar = Map::from_iter([("apiVersion".to_owned(), json!("croft.sidecar/v1"))]);
     sidecar.extend(fixed);
     if let Some(recipe) = &assignment.recipe {
@@ -51,7 +58,7 @@ pub(crate) fn write(assignment: &Assignment, at: &Circumstances<'_>, artifacts: 
     }
     let mut bytes = format!("{:#}", Value::Object(sidecar)).into_bytes();
     bytes.push(b'\n');
-    bytes
+    Ok(bytes)
 }
 
 fn resolved(recipe: &Recipe) -> Map<String, Value> {
@@ -123,11 +130,15 @@ mod tests {
         };
         let file =
             Artifact { path: "clips/7/0001.png".to_owned(), digest: "ab".to_owned(), ..Artifact::default() };
-        let sidecar: Value = serde_json::from_slice(&write(&assignment, &at, &[file])).expect("JSON");
+        let sidecar: Value =
+            serde_json::from_slice(&write(&assignment, &at, std::slice::from_ref(&file)).expect("an object"))
+                .expect("JSON");
         assert_eq!(sidecar["job"], "autumn");
         assert_eq!(sidecar["seed"], 7);
         assert_eq!(sidecar["params"], json!({"steps": 10, "guidance": 2.5}));
         assert_eq!(sidecar["attempt"], 2);
         assert_eq!(sidecar["artifacts"][0]["path"], "clips/7/0001.png");
+        let broken = Assignment { sidecar_json: "[]".to_owned(), ..assignment };
+        assert!(write(&broken, &at, &[file]).is_err(), "half a sidecar is none");
     }
 }

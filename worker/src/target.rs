@@ -1,7 +1,7 @@
 //! Where attempts are saved: the artifact store itself where this machine sees the same one, else through the
 //! coordinator.
 
-use std::{path::Path as FilePath, sync::Arc};
+use std::{path::Path as FilePath, sync::Arc, time::Duration};
 
 use croft_proto::{
     store,
@@ -13,11 +13,17 @@ use croft_proto::{
 use futures::stream;
 use object_store::{ObjectStore, ObjectStoreExt, buffered::BufWriter, path::Path};
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 use tonic::{Code, Status, transport::Channel};
 
 /// The object by which a store is recognised.
 const STORE_ID: &str = ".croft/store-id";
+/// A store that does not show its id within this is none that this machine can reach. No heartbeat goes out meanwhile,
+/// so it is far less than a lease.
+const KNOWN: Duration = Duration::from_secs(3);
 /// Bytes read, digested and sent at once.
 const CHUNK_BYTES: usize = 1 << 20;
 /// What is larger than this goes up in parts.
@@ -58,6 +64,11 @@ impl Error {
             error = current.source();
         }
         false
+    }
+
+    /// Whether the fault is this machine's own: no other try would mend it.
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(self, Self::Read { .. })
     }
 
     /// Whether the coordinator no longer wants this attempt's files.
@@ -105,7 +116,8 @@ impl Target {
 
 async fn same_store(welcome: &Welcome) -> Option<Arc<dyn ObjectStore>> {
     let store = store::open(&welcome.artifacts.parse().ok()?).ok()?;
-    let id = store.get(&Path::from(STORE_ID)).await.ok()?.bytes().await.ok()?;
+    let read = async { store.get(&Path::from(STORE_ID)).await.ok()?.bytes().await.ok() };
+    let id = timeout(KNOWN, read).await.ok()??;
     (!welcome.store_id.is_empty() && id.as_ref() == welcome.store_id.as_bytes()).then_some(store)
 }
 

@@ -1,6 +1,8 @@
 //! One attempt, from its assignment to its ending: render, save, report. Every wait in it has an end.
 
 mod save;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -74,7 +76,7 @@ impl Bench<'_> {
                 return (Err(failure), After::Warm(Box::new(rank)));
             }
         };
-        let deadline = Deadline::new(assignment);
+        let deadline = Deadline::new(assignment, Instant::now());
         let engine_version = rank.engine_version().to_owned();
         let (rendered, after) =
             self.render(rank, assignment, &attempt, folder.path(), &deadline, revokes).await;
@@ -93,7 +95,7 @@ impl Bench<'_> {
             peak_memory_bytes: rendered.peak_memory_bytes,
         };
         let ending = tokio::select! {
-            ending = self.save(assignment, &attempt, folder.path(), &rendered, &circumstances) => ending,
+            ending = self.save(assignment, &attempt, folder.path(), &rendered, &circumstances, &deadline) => ending,
             stop = self.stop(&attempt, &deadline, revokes) => Err(self.stopped(stop)),
         };
         (ending, after)
@@ -134,7 +136,9 @@ impl Bench<'_> {
                         let _ = self.said.try_send(convert::progress(attempt, &progress));
                     }
                     Some(from_rank::What::Done(done)) if done.id == id => {
-                        return (Ok(done), After::Warm(Box::new(rank)));
+                        // Nobody wants a clip that was finished between its revoke and the end of its last step.
+                        let done = stopping.map_or(Ok(done), |(_, asked)| Err(asked));
+                        return (done, After::Warm(Box::new(rank)));
                     }
                     Some(from_rank::What::Failed(failed)) if failed.id == id => {
                         let after_panic = failed.cause() == ExitCause::Internal;
@@ -164,11 +168,7 @@ impl Bench<'_> {
                 }
                 () = sleep_until(give_up) => {
                     rank.kill().await;
-                    let late = || {
-                        let message = format!("no step ended for {} s", silent.as_secs());
-                        let remedy = "policy.timeout.no_progress sets the limit; see the worker's log for what it did";
-                        self.failure(ExitCause::TimeoutNoProgress, message, remedy)
-                    };
+                    let late = || self.stuck("no step ended", silent);
                     return (Err(stopping.map_or_else(late, |(_, asked)| asked)), After::Gone);
                 }
             }
@@ -194,7 +194,7 @@ impl Bench<'_> {
                 },
                 () = self.shutdown.cancelled() => return Stop::Shutdown,
                 () = sleep_until(deadline.total) => {
-                    let message = format!("it ran longer than {} s", deadline.total_seconds);
+                    let message = format!("it ran longer than {} s", deadline.longest.as_secs_f64());
                     let remedy = "raise policy.timeout.total, or ask for less (steps, size, num_frames)";
                     return Stop::Late(self.failure(ExitCause::TimeoutTotal, message, remedy));
                 }
@@ -210,9 +210,20 @@ impl Bench<'_> {
         }
     }
 
+    /// Nothing moved for longer than the job allows.
+    fn stuck(&self, what: &str, silent: Duration) -> Failure {
+        let message = format!("{what} for {} s", silent.as_secs_f64());
+        let remedy = "policy.timeout.no_progress sets the limit; see the worker's log for what it did";
+        self.failure(ExitCause::TimeoutNoProgress, message, remedy)
+    }
+
     async fn crashed(&self, rank: &mut Rank) -> Failure {
         let message = format!("rank 0 on {}:{}: {}", self.worker, self.device, rank.how_it_ended().await);
-        let remedy = "where nobody killed it, see the system's log for the out-of-memory killer";
+        let remedy = if message.contains("SIGKILL") {
+            "where nobody killed it, the out-of-memory killer did: see the system's log, offer fewer devices, or ask for less"
+        } else {
+            "please report it with the rank's log, which lies in the worker's --data-dir under logs/"
+        };
         self.failure(ExitCause::Crashed, message, remedy)
     }
 
@@ -222,21 +233,21 @@ impl Bench<'_> {
 }
 
 /// How long an attempt may take.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Deadline {
+    /// When it must have ended, `longest` after its start.
     total: Instant,
-    total_seconds: u64,
+    longest: Duration,
+    /// Between two steps, or two saved files.
     no_progress: Duration,
 }
 
 impl Deadline {
-    fn new(assignment: &Assignment) -> Self {
+    /// Of an attempt that starts now. 0 ms is no limit.
+    fn new(assignment: &Assignment, now: Instant) -> Self {
         let or_never = |ms| if ms == 0 { NEVER } else { Duration::from_millis(ms).min(NEVER) };
-        let total = or_never(assignment.timeout_total_ms);
-        Self {
-            total: Instant::now() + total,
-            total_seconds: total.as_secs(),
-            no_progress: or_never(assignment.timeout_no_progress_ms),
-        }
+        let longest = or_never(assignment.timeout_total_ms);
+        let no_progress = or_never(assignment.timeout_no_progress_ms);
+        Self { total: now + longest, longest, no_progress }
     }
 }

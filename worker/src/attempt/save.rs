@@ -2,12 +2,13 @@
 
 use std::{path::Path, time::Duration};
 
-use croft_proto::v1::{Artifact, Assignment, AttemptRef, ExitCause, Failure, RankDone};
-use futures::{StreamExt, TryStreamExt, stream};
-use tokio::time::{Instant, sleep};
+use croft_proto::v1::{Artifact, Assignment, AttemptRef, ExitCause, Failure, RankDone, RankProgress, Stage};
+use futures::{StreamExt, stream};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{Bench, Ending};
+use super::{Bench, Deadline, Ending};
 use crate::{
+    convert,
     sidecar::{self, Circumstances},
     target::{Error, Target},
 };
@@ -17,6 +18,7 @@ const AT_ONCE: usize = 4;
 /// Tries of one file, and the pause after the first; it grows fourfold.
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(250);
+const REPORT: &str = "this is a defect: please report it with the coordinator's log";
 
 impl Bench<'_> {
     pub(super) async fn save(
@@ -26,6 +28,7 @@ impl Bench<'_> {
         folder: &Path,
         rendered: &RankDone,
         circumstances: &Circumstances<'_>,
+        deadline: &Deadline,
     ) -> Ending {
         let mut times = rendered.times.unwrap_or_default();
         if rendered.files.is_empty() {
@@ -35,19 +38,36 @@ impl Bench<'_> {
         let prefix = assignment.prefix.as_str();
         let saves: Vec<_> =
             rendered.files.iter().map(|name| save(self.target, attempt, prefix, name, folder)).collect();
-        let mut saved: Vec<Artifact> = stream::iter(saves)
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await
-            .map_err(|error| self.unsaved(&error))?;
-        let document = sidecar::write(assignment, circumstances, &saved);
+        let mut saves = stream::iter(saves).buffered(AT_ONCE);
+        let mut saved: Vec<Artifact> = Vec::with_capacity(rendered.files.len() + 1);
+        while let Some(file) = self.in_time(deadline, saves.next()).await? {
+            saved.push(file.map_err(|error| self.unsaved(&error))?);
+            // A large clip on a slow line is no stuck one.
+            self.moved(attempt, saved.len(), rendered.files.len());
+        }
+        let document = sidecar::write(assignment, circumstances, &saved)
+            .map_err(|error| self.failure(ExitCause::Internal, format!("its sidecar: {error}"), REPORT))?;
         tokio::fs::write(folder.join(sidecar::NAME), document)
             .await
             .map_err(|source| self.unsaved(&Error::Read { path: sidecar::NAME.to_owned(), source }))?;
-        let last = save(self.target, attempt, prefix, sidecar::NAME, folder).await;
-        saved.push(last.map_err(|error| self.unsaved(&error))?);
+        let last = save(self.target, attempt, prefix, sidecar::NAME, folder);
+        saved.push(self.in_time(deadline, last).await?.map_err(|error| self.unsaved(&error))?);
         times.save_ms += u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok((saved, times))
+    }
+
+    /// Waits no longer than a job waits for progress.
+    async fn in_time<T>(&self, deadline: &Deadline, saving: impl Future<Output = T>) -> Result<T, Failure> {
+        timeout(deadline.no_progress, saving)
+            .await
+            .map_err(|_| self.stuck("no file was saved", deadline.no_progress))
+    }
+
+    fn moved(&self, attempt: &AttemptRef, saved: usize, files: usize) {
+        let count = |files: usize| u32::try_from(files).unwrap_or(u32::MAX);
+        let at = RankProgress { stage: Stage::Save.into(), step: count(saved), steps: count(files), id: 0 };
+        // As with steps: the next one makes good for a lost one.
+        let _ = self.said.try_send(convert::progress(attempt, &at));
     }
 
     fn unsaved(&self, error: &Error) -> Failure {
@@ -55,6 +75,8 @@ impl Bench<'_> {
             (ExitCause::DiskFull, "make room on the artifact store or on this worker's disk")
         } else if error.is_unwanted() {
             (ExitCause::Cancelled, "")
+        } else if error.is_here() {
+            (ExitCause::Internal, "see whether something else works in this worker's --data-dir")
         } else {
             (ExitCause::StoreUnavailable, "check the artifact store with `croft doctor --artifacts URL`")
         };
@@ -75,7 +97,9 @@ async fn save(
         left -= 1;
         match target.save(attempt, prefix, name, &folder.join(name)).await {
             Ok(saved) => return Ok(saved),
-            Err(error) if left == 0 || error.is_full() || error.is_unwanted() => return Err(error),
+            Err(error) if left == 0 || error.is_full() || error.is_unwanted() || error.is_here() => {
+                return Err(error);
+            }
             Err(error) => {
                 tracing::info!(%error, left, "saving is tried again");
                 sleep(pause).await;
