@@ -131,15 +131,15 @@ impl From<tonic::Status> for Failed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tonic_types::{BadRequest, ErrorDetails, FieldViolation};
+    use tonic_types::{ErrorDetails, FieldViolation};
 
     #[test]
     fn every_violation_of_a_bad_request_is_told() {
         let mut details = ErrorDetails::new();
-        details.set_bad_request(BadRequest::new(vec![
+        details.set_bad_request(vec![
             FieldViolation::new("layers[0].params.size", "4:5: 500x500 is not a multiple of 32"),
             FieldViolation::new("axes.seed", "2:3: empty"),
-        ]));
+        ]);
         let status = tonic::Status::with_error_details(Code::InvalidArgument, "spec is invalid", details);
         let failed = Failed::from(status);
         assert_eq!(failed.exit, Exit::Spec);

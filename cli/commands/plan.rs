@@ -24,7 +24,7 @@ pub(super) async fn run(args: args::Plan) -> Result<Exit, Failed> {
     let plan = if args.client.coordinator.is_some() {
         let coordinator = Coordinator::find(&args.client).await?;
         let request = PlanJobRequest {
-            files: file.files.into_iter().map(|(name, bytes)| (name, bytes.into())).collect(),
+            files: file.files.into_iter().collect(),
             spec: file.text,
             set: file.set,
             spec_name: file.name,

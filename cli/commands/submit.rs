@@ -40,7 +40,7 @@ pub(super) async fn run(args: args::Submit) -> Result<Exit, Failed> {
 /// was lost.
 pub(super) async fn create(coordinator: &Coordinator, file: SpecFile, request: Uuid) -> Result<Job, Failed> {
     let message = CreateJobRequest {
-        files: file.files.into_iter().map(|(name, bytes)| (name, bytes.into())).collect(),
+        files: file.files.into_iter().collect(),
         spec: file.text,
         request_id: request.to_string(),
         validate_only: false,

@@ -84,7 +84,7 @@ impl Curve for Gelu {
     #[inline(always)]
     unsafe fn at<V: Simd>(x: V) -> V {
         // -2 sqrt(2/pi) (x + 0.044715 x^3) = x (A + B x^2)
-        const A: f32 = -1.595_769_1;
+        const A: f32 = -1.595_769;
         const B: f32 = -0.071_354_814;
         unsafe {
             let u = x.mul(x).fma(V::splat(B), V::splat(A)).mul(x);

@@ -3,6 +3,10 @@
 //! Linear layers, convolutions and attention are all this one loop with other row addresses, so it takes rows as
 //! pointers and the k of a row as runs of contiguous values. A value of the result is one chain of multiply-adds in
 //! the order of k, so neither the cut into tiles nor the number of threads can change it. It never splits k by threads.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "the index names a register of the tile and a column of memory at once"
+)]
 
 use super::pack::PANEL;
 use super::simd::{Isa, Simd, dispatch};

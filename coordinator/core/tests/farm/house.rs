@@ -15,23 +15,23 @@ use croft_core::{
 };
 
 /// One farm and everything it asked for so far.
-pub struct House {
-    pub farm: Farm,
-    pub now: Time,
-    pub started: Vec<Assignment>,
-    pub publishing: Vec<(AttemptId, Vec<Artifact>)>,
-    pub revoked: Vec<(SessionId, AttemptId, bool)>,
-    pub refused: Vec<(SessionId, String)>,
-    pub hung_up: Vec<SessionId>,
-    pub collected: Vec<String>,
-    pub accepted: Vec<(String, JobId)>,
-    pub store: BTreeMap<String, Vec<u8>>,
-    pub writes: usize,
+pub(crate) struct House {
+    pub(crate) farm: Farm,
+    pub(crate) now: Time,
+    pub(crate) started: Vec<Assignment>,
+    pub(crate) publishing: Vec<(AttemptId, Vec<Artifact>)>,
+    pub(crate) revoked: Vec<(SessionId, AttemptId, bool)>,
+    pub(crate) refused: Vec<(SessionId, String)>,
+    pub(crate) hung_up: Vec<SessionId>,
+    pub(crate) collected: Vec<String>,
+    pub(crate) accepted: Vec<(String, JobId)>,
+    pub(crate) store: BTreeMap<String, Vec<u8>>,
+    pub(crate) writes: usize,
     sessions: u64,
 }
 
 impl House {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             farm: Farm::new(Config::default(), 1),
             now: Time(1_000_000),
@@ -49,7 +49,7 @@ impl House {
     }
 
     /// Applies an event and the tick that ends its batch, as the shell does.
-    pub fn happens(&mut self, event: Event) {
+    pub(crate) fn happens(&mut self, event: Event) {
         for event in [event, Event::Tick] {
             let step = self.farm.apply(self.now, event);
             for Write { key, value } in step.writes {
@@ -78,28 +78,28 @@ impl House {
         }
     }
 
-    pub fn wait_ms(&mut self, ms: u64) {
+    pub(crate) fn wait_ms(&mut self, ms: u64) {
         self.now = self.now.plus_ms(ms);
         self.happens(Event::Tick);
     }
 
     /// Submits a spec under a request of its own and gives the job's name.
-    pub fn submit(&mut self, text: &str) -> JobId {
+    pub(crate) fn submit(&mut self, text: &str) -> JobId {
         self.submit_as(&format!("request-{}", self.accepted.len()), text)
     }
 
-    pub fn submit_as(&mut self, request_id: &str, text: &str) -> JobId {
+    pub(crate) fn submit_as(&mut self, request_id: &str, text: &str) -> JobId {
         let plan = Box::new(plan(text));
         self.happens(Event::JobSubmitted { request_id: request_id.to_owned(), plan });
         self.accepted.last().expect("a submission is answered").1.clone()
     }
 
     /// A worker with `devices` free devices says hello.
-    pub fn join(&mut self, name: &str, devices: u32) -> SessionId {
+    pub(crate) fn join(&mut self, name: &str, devices: u32) -> SessionId {
         self.rejoin(name, devices, name, Vec::new())
     }
 
-    pub fn rejoin(
+    pub(crate) fn rejoin(
         &mut self,
         name: &str,
         devices: u32,
@@ -130,62 +130,62 @@ impl House {
     }
 
     /// The assignments since the last call.
-    pub fn take_started(&mut self) -> Vec<Assignment> {
+    pub(crate) fn take_started(&mut self) -> Vec<Assignment> {
         std::mem::take(&mut self.started)
     }
 
-    pub fn one_started(&mut self) -> Assignment {
+    pub(crate) fn one_started(&mut self) -> Assignment {
         let mut started = self.take_started();
         assert_eq!(started.len(), 1, "one start");
         started.remove(0)
     }
 
-    pub fn saves(&mut self, a: &Assignment) {
+    pub(crate) fn saves(&mut self, a: &Assignment) {
         self.reports_saved(a.session, &a.attempt);
     }
 
-    pub fn reports_saved(&mut self, session: SessionId, attempt: &AttemptId) {
+    pub(crate) fn reports_saved(&mut self, session: SessionId, attempt: &AttemptId) {
         let artifacts = vec![file("0001.png")];
         let attempt = attempt.clone();
         self.happens(Event::AttemptSaved { session, attempt, artifacts, times: Times::default() });
     }
 
-    pub fn publishes(&mut self) {
+    pub(crate) fn publishes(&mut self) {
         for (attempt, artifacts) in std::mem::take(&mut self.publishing) {
             self.happens(Event::Published { attempt, outcome: Ok(artifacts) });
         }
     }
 
-    pub fn renders(&mut self, a: &Assignment) {
+    pub(crate) fn renders(&mut self, a: &Assignment) {
         self.saves(a);
         self.publishes();
     }
 
-    pub fn fails(&mut self, a: &Assignment, cause: Cause) {
+    pub(crate) fn fails(&mut self, a: &Assignment, cause: Cause) {
         let failure = Failure::new(cause, "as the test says", "");
         self.happens(Event::AttemptFailed { session: a.session, attempt: a.attempt.clone(), failure });
     }
 
-    pub fn steps(&mut self, a: &Assignment, step: u32) {
+    pub(crate) fn steps(&mut self, a: &Assignment, step: u32) {
         let (session, attempt) = (a.session, a.attempt.clone());
         let event = Event::AttemptProgressed { session, attempt, stage: Stage::Denoise, step, steps: 10 };
         self.happens(event);
     }
 
-    pub fn task(&self, job: &JobId, layer: u32, task: u32) -> TaskView {
+    pub(crate) fn task(&self, job: &JobId, layer: u32, task: u32) -> TaskView {
         self.farm.task(&TaskId { job: job.clone(), layer, task }).expect("a task of the plan")
     }
 
-    pub fn state(&self, job: &JobId, layer: u32, task: u32) -> TaskState {
+    pub(crate) fn state(&self, job: &JobId, layer: u32, task: u32) -> TaskState {
         self.task(job, layer, task).state
     }
 
-    pub fn all(&self, job: &JobId) -> Vec<TaskView> {
+    pub(crate) fn all(&self, job: &JobId) -> Vec<TaskView> {
         self.farm.tasks(job, &Selector::default(), None, usize::MAX).expect("a known job")
     }
 
     /// What must hold at any moment.
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         for view in self.farm.jobs() {
             let tasks = self.all(&view.id);
             assert_eq!(view.counts.total() as usize, tasks.len(), "{}: every task is counted once", view.id);
@@ -230,11 +230,11 @@ impl House {
     }
 }
 
-pub fn device(worker: &str, index: u32) -> DeviceId {
+pub(crate) fn device(worker: &str, index: u32) -> DeviceId {
     DeviceId { worker: WorkerId::new(worker).expect("a name"), index }
 }
 
-pub fn file(path: &str) -> Artifact {
+pub(crate) fn file(path: &str) -> Artifact {
     Artifact {
         path: path.to_owned(),
         size_bytes: 1,
@@ -244,7 +244,7 @@ pub fn file(path: &str) -> Artifact {
 }
 
 /// `tasks` tasks in one layer.
-pub fn job_of(tasks: u32) -> String {
+pub(crate) fn job_of(tasks: u32) -> String {
     format!(
         "apiVersion: croft/v1\nkind: Job\nname: shots\naxes:\n  seed: {{from: 0, count: {tasks}}}\nlayers:\n  \
          - name: main\n    model: clip\n    prompt: a tote\n    output: \"{{job}}/s{{seed}}\"\n"
@@ -252,7 +252,7 @@ pub fn job_of(tasks: u32) -> String {
 }
 
 /// A layer `draft` and a layer `final` after it.
-pub fn two_layers(tasks: u32) -> String {
+pub(crate) fn two_layers(tasks: u32) -> String {
     format!(
         "apiVersion: croft/v1\nkind: Job\nname: shots\naxes:\n  seed: {{from: 0, count: {tasks}}}\nlayers:\n  \
          - name: draft\n    model: clip\n    prompt: a tote\n    output: \"{{job}}/draft/s{{seed}}\"\n  \
