@@ -22,5 +22,11 @@ pub fn run(fd: i32, threads: u32) -> Result<(), Error> {
         .num_threads(threads as usize)
         .build_global()
         .map_err(|e| Error::Threads(e.to_string()))?;
-    serve(stream, || std::process::exit(0))
+    serve(stream, |ended| match ended {
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            tracing::error!("the worker is not understood: {error}");
+            std::process::exit(1)
+        }
+    })
 }

@@ -37,12 +37,15 @@ pub enum Error {
     Panicked(String),
 }
 
-/// Serves on `stream` until the worker closes it or says so; `closed` is called as soon as it has, even in the middle of
-/// a render.
+/// Serves on `stream` until the worker closes it or says so; `closed` is told how as soon as it has, even in the middle
+/// of a render.
 ///
 /// # Errors
 /// When the stream breaks, or the engine panicked: what it left behind is not trusted with another clip.
-pub fn serve(stream: UnixStream, closed: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+pub fn serve(
+    stream: UnixStream,
+    closed: impl FnOnce(&Result<(), Error>) + Send + 'static,
+) -> Result<(), Error> {
     let reader = stream.try_clone().map_err(Error::Socket)?;
     let worker = Worker { stream: Arc::new(Mutex::new(stream)), cancelled: Arc::new(AtomicU64::new(0)) };
     worker.say(from_rank::What::Ready(RankReady {
@@ -56,7 +59,7 @@ pub fn serve(stream: UnixStream, closed: impl FnOnce() + Send + 'static) -> Resu
         // Whatever renders now renders for nobody.
         cancelled.store(u64::MAX, Ordering::Relaxed);
         drop(renders);
-        closed();
+        closed(&ended);
         ended
     });
     let mut engine = Engine::default();
@@ -74,11 +77,11 @@ fn listen(
 ) -> Result<(), Error> {
     while let Some(message) = frame::read::<ToRank>(&mut stream)? {
         match message.what {
-            Some(to_rank::What::Render(render)) => {
-                if renders.send(render).is_err() {
-                    return Ok(());
-                }
-            }
+            Some(to_rank::What::Render(render)) => match renders.send(render) {
+                Ok(()) => {}
+                // The engine panicked, and the process is on its way out.
+                Err(_) => return Ok(()),
+            },
             Some(to_rank::What::Cancel(cancel)) => {
                 cancelled.fetch_max(cancel.id, Ordering::Relaxed);
             }

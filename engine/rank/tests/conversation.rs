@@ -10,6 +10,9 @@ use croft_proto::{
     },
 };
 
+/// More steps than any test waits for, and no more than a model takes.
+const STEPS_MANY: u32 = 500;
+
 struct Rank {
     stream: UnixStream,
     thread: thread::JoinHandle<Result<(), croft_rank::Error>>,
@@ -18,7 +21,7 @@ struct Rank {
 impl Rank {
     fn start() -> Self {
         let (mut stream, theirs) = UnixStream::pair().expect("a socket pair");
-        let thread = thread::spawn(move || croft_rank::serve(theirs, || {}));
+        let thread = thread::spawn(move || croft_rank::serve(theirs, |_| {}));
         let ready: FromRank = frame::read(&mut stream).expect("whole").expect("it says that it is ready");
         assert!(matches!(ready.what, Some(from_rank::What::Ready(_))));
         Self { stream, thread }
@@ -123,11 +126,11 @@ fn other_weights_than_the_job_was_planned_with_are_refused() {
 fn a_cancel_ends_a_render_after_its_step_and_leaves_the_rank_of_use() {
     let scratch = tempfile::tempdir().expect("scratch");
     let mut rank = Rank::start();
-    rank.say(to_rank::What::Render(render(1, "builtin://shapes", 1000, scratch.path())));
+    rank.say(to_rank::What::Render(render(1, "builtin://shapes", STEPS_MANY, scratch.path())));
     rank.say(to_rank::What::Cancel(RankCancel { id: 1 }));
     let (ended, steps) = rank.ending();
     assert_eq!(ended.expect_err("it was cancelled").cause(), ExitCause::Cancelled);
-    assert!(steps.len() < 1000);
+    assert!(steps.len() < STEPS_MANY as usize);
     rank.say(to_rank::What::Render(render(2, "builtin://noop", 2, scratch.path())));
     assert_eq!(rank.ending().0.expect("noop").files, Vec::<String>::new());
     rank.end();
