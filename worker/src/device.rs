@@ -30,7 +30,7 @@ pub(crate) struct Orders {
 #[derive(Debug)]
 pub(crate) enum Said {
     /// How an attempt ended: never lost.
-    Ended(AttemptRef, WorkerMessage),
+    Ended(AttemptRef, Box<WorkerMessage>),
     /// Another model is resident.
     Resident(u32, Vec<String>),
 }
@@ -123,7 +123,7 @@ impl Device {
                     convert::failed(&attempt, failure)
                 }
             };
-            if self.said.send(Said::Ended(attempt, message)).await.is_err() {
+            if self.said.send(Said::Ended(attempt, Box::new(message))).await.is_err() {
                 break;
             }
         }

@@ -191,8 +191,8 @@ impl Hands {
                             format!("device {device} takes no assignment: {why}"),
                             "",
                         );
-                        let message =
-                            self.note(Said::Ended(attempt.clone(), convert::failed(&attempt, failure)));
+                        let message = self
+                            .note(Said::Ended(attempt.clone(), Box::new(convert::failed(&attempt, failure))));
                         push(out, message).await?;
                     }
                 }
@@ -220,8 +220,8 @@ impl Hands {
         match said {
             Said::Ended(attempt, message) => {
                 self.running.remove(&attempt.fence);
-                self.journal.ended(attempt, message.clone());
-                message
+                self.journal.ended(attempt, (*message).clone());
+                *message
             }
             Said::Resident(index, models) => {
                 if let Some(info) = device(&mut self.hello.devices, index) {

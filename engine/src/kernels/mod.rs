@@ -9,6 +9,7 @@ mod activation;
 mod attention;
 mod conv3d;
 mod gemm;
+mod isa;
 mod linear;
 mod norm;
 mod pack;

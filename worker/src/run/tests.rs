@@ -129,7 +129,7 @@ impl House {
 
     async fn done(&self, fence: u64) {
         let message = convert::done(&attempt(fence), Vec::new(), AttemptTimes::default());
-        self.say.send(Said::Ended(attempt(fence), message)).await.expect("it listens");
+        self.say.send(Said::Ended(attempt(fence), Box::new(message))).await.expect("it listens");
     }
 
     async fn end(mut self) -> Result<(), Error> {

@@ -295,34 +295,3 @@ fn the_examples_are_good() {
         assert_eq!((plan.tasks(), plan.warnings().len()), (tasks, 0));
     }
 }
-
-/// `cargo test --release -p croft-core plan::tests::how_long -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn how_long_big_jobs_take() {
-    for (seeds, excluded) in
-        [(100, ""), (10_000, ""), (10_000, "{product: p07}"), (10_000, "{seed: 3}, {seed: 99}")]
-    {
-        let products: Vec<String> =
-            (0..25).map(|n| format!("{{id: p{n:02}, text: a thing called {n}}}")).collect();
-        let text = format!(
-            "axes: {{product: [{}], scene: [a, b, c, d], seed: {{from: 1, count: {seeds}}}}}\n\
-             matrix: {{exclude: [{excluded}]}}\npolicy: {{order: interleave(scene)}}\n\
-             layers: [{{name: a, model: m, prompt: \"{{product.text}} in {{scene}}\", \
-             output: \"{{show}}/{{job}}/{{product}}/{{scene}}/s{{seed}}\"}}]\n",
-            products.join(", ")
-        );
-        let begin = std::time::Instant::now();
-        let plan = good(&text);
-        let planned = begin.elapsed();
-        let begin = std::time::Instant::now();
-        let name = job("shots");
-        let bytes: usize =
-            (0..plan.layers()[0].tasks).map(|task| plan.recipe(&name, 0, task).output.frames_dir.len()).sum();
-        println!(
-            "{} tasks: planned in {planned:?}, all recipes in {:?} ({bytes} bytes of names)",
-            plan.tasks(),
-            begin.elapsed()
-        );
-    }
-}

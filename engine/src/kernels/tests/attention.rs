@@ -1,3 +1,5 @@
+//! Attention against the plain table of scores.
+
 use super::super::attention::{Bias, Heads, attention, attention_with};
 use super::{Isa, assert_close, assert_same_on_all_thread_counts, noise};
 

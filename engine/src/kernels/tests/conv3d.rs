@@ -1,3 +1,5 @@
+//! Convolutions against loops over every tap.
+
 use super::super::conv3d::{Into, Time, conv3d, conv3d_with};
 use super::super::pack::Packed;
 use super::super::volume::{Padded, Volume};

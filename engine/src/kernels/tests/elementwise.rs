@@ -1,3 +1,5 @@
+//! Norms, activations and rotary turns against their formulas in f64.
+
 use super::super::activation::{gelu_part, gelu_tanh, silu, silu_part};
 use super::super::norm::{
     After, Norm, norm, norm_silu_into, norm_silu_into_with, norm_with, rms_norm_rope, rms_norm_rope_with,

@@ -1,3 +1,5 @@
+//! Linear layers against plain sums.
+
 use super::super::linear::{Finish, linear, linear_with};
 use super::super::pack::Packed;
 use super::{Isa, assert_close, assert_same_on_all_thread_counts, noise};
