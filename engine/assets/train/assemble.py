@@ -14,8 +14,8 @@ import text
 DEFAULTS = {
     "size": f"{data.SIZE}x{data.SIZE}",
     "num_frames": data.FRAMES,
-    "steps": 10,
-    "guidance": 2.0,
+    "steps": 16,
+    "guidance": 3.0,
     "fps": data.FPS,
 }
 # transformers 5 writes a class name of its own that version 4 does not know; both read this one.

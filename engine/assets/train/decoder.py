@@ -14,6 +14,11 @@ import data
 import vae as codec
 from optim import Average, Muon, Schedule
 
+BATCH = 4
+EVERY = 60  # seconds between looks at the clips kept for tests
+HELD = 32  # the last clips are never trained on
+NOISE = 0.10  # most noise on a latent, in spreads of its channel
+
 
 def differences(x):
     return (x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :], x[:, :, 1:] - x[:, :, :-1])
@@ -46,8 +51,11 @@ def optimisers(decoder, muon_lr, rest_lr):
     return [Muon(residual, lr=muon_lr, decay=0.0), adam]
 
 
-def train(vae, bank, seconds, log, seed=2, batch=4, noise=0.10, muon_lr=0.02, rest_lr=3e-4, every=60, save=None):
-    """Trains `vae.decoder` in place on the clips of `bank` (which must keep its masks), for `seconds`."""
+def train(vae, bank, seconds, log, save, pairs=None, seed=2, muon_lr=0.02, rest_lr=3e-4, name="decoder"):
+    """Trains `vae.decoder` in place on the clips of `bank` (which must keep its masks), for `seconds`.
+
+    With `pairs` (see polish), half of each batch are latents that the transformer has touched.
+    """
     device = bank.device
     generator = torch.Generator().manual_seed(seed)
     decoder = vae.decoder.to(memory_format=torch.channels_last_3d).train()
@@ -55,7 +63,7 @@ def train(vae, bank, seconds, log, seed=2, batch=4, noise=0.10, muon_lr=0.02, re
     steppers = optimisers(decoder, muon_lr, rest_lr)
     schedule = Schedule(steppers, warm=0.02, hold=0.5)
     count = len(bank.masks)
-    held = 32  # the last clips of the bank are never trained on
+    held = HELD
     test_rows = torch.arange(count - held, count)
     test_paint = random_paint(held, generator)
     test_z, test_x = bank.latents(test_rows, *test_paint), bank.clips(test_rows, *test_paint)
@@ -69,16 +77,22 @@ def train(vae, bank, seconds, log, seed=2, batch=4, noise=0.10, muon_lr=0.02, re
         with torch.no_grad():
             got = torch.cat([shadow(z) for z in test_z.split(8)])
             noisy = test_z + 0.1 * spread * torch.randn(test_z.shape, generator=generator).to(device)
-            rough = torch.cat([shadow(z) for z in noisy.split(8)])
-        return codec.psnr(got, test_x), codec.psnr(rough, test_x), shadow
+            rough, against = torch.cat([shadow(z) for z in noisy.split(8)]), test_x
+            if pairs:
+                z, x = pairs.held()
+                rough, against = torch.cat([shadow(z) for z in z.split(8)]), x
+        return codec.psnr(got, test_x), codec.psnr(rough, against), shadow
 
     while (spent := time.time() - start) < seconds:
         schedule.set(spent / seconds)
-        rows = torch.randint(count - held, (batch,), generator=generator)
-        paint = random_paint(batch, generator)
+        rows = torch.randint(count - held, (BATCH,), generator=generator)
+        paint = random_paint(BATCH, generator)
         z, x = bank.latents(rows, *paint), bank.clips(rows, *paint)
-        level = noise * torch.rand(batch, 1, 1, 1, 1, generator=generator)
+        level = NOISE * torch.rand(BATCH, 1, 1, 1, 1, generator=generator)
         z = z + (level * torch.randn(z.shape, generator=generator)).to(device) * spread
+        if pairs:
+            touched, drawn = pairs.batch(BATCH // 2, generator)
+            z[: BATCH // 2], x[: BATCH // 2] = touched, drawn
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             got = decoder(z.to(memory_format=torch.channels_last_3d))
         loss = loss_of(got.float(), x)
@@ -91,13 +105,13 @@ def train(vae, bank, seconds, log, seed=2, batch=4, noise=0.10, muon_lr=0.02, re
         average.update(decoder)
         running = loss.item() if step == 0 else 0.98 * running + 0.02 * loss.item()
         step += 1
-        if spent - shown > every:
+        if spent - shown > EVERY:
             shown = spent
             clean, rough, shadow = evaluate()
-            log(f"decoder,{spent:.0f},{step},{running:.4f},{clean:.2f},{rough:.2f}")
-            if save:
-                save(shadow)
+            log(f"{name},{spent:.0f},{step},{running:.4f},{clean:.2f},{rough:.2f}")
+            save(shadow)
     average.copy_to(decoder)
-    clean, rough, _ = evaluate()
-    log(f"decoder,{time.time() - start:.0f},{step},{running:.4f},{clean:.2f},{rough:.2f}")
+    clean, rough, shadow = evaluate()
+    save(shadow)
+    log(f"{name},{time.time() - start:.0f},{step},{running:.4f},{clean:.2f},{rough:.2f}")
     return clean

@@ -103,16 +103,17 @@ def velocity(model, t5, x, level, ids, mask):
     )[0]
 
 
-def optimisers(model, t5):
+def optimisers(model, t5, rate=1.0):
     matrices, rest = [], []
     for name, p in model.named_parameters():
         big = p.ndim == 2 and name.startswith("transformer_blocks.") and "table" not in name
         (matrices if big else rest).append(p)
     rest += list(t5.parameters())
-    return [Muon(matrices, lr=0.02), torch.optim.AdamW(rest, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=1e-3)]
+    adam = torch.optim.AdamW(rest, lr=1.5e-3 * rate, betas=(0.9, 0.98), weight_decay=1e-3)
+    return [Muon(matrices, lr=0.02 * rate), adam]
 
 
-def train(model, t5, latents, seconds, log, save, seed=4, hold=0.45, every=60):
+def train(model, t5, latents, seconds, log, save, seed=4, rate=1.0, hold=0.45, every=60):
     """Trains both modules in place for `seconds` of wall time and leaves the averaged weights in them.
 
     `save()` is called every `every` seconds with the averaged weights in place. The learning rate falls with
@@ -124,7 +125,7 @@ def train(model, t5, latents, seconds, log, save, seed=4, hold=0.45, every=60):
     generator = torch.Generator().manual_seed(seed)
     both = torch.nn.ModuleList([model, t5]).train()
     average = Average(both, keep=0.997)
-    steppers = optimisers(model, t5)
+    steppers = optimisers(model, t5, rate)
     schedule = Schedule(steppers, warm=0.015, hold=hold)
     parameters = list(both.parameters())
     device = latents.bank.device

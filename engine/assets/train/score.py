@@ -1,6 +1,6 @@
 """Scores a model folder: samples the 72 prompts with diffusers and lets `judge` say what the clips show.
 
-`python score.py FOLDER --steps 10 --guidance 2 --takes 2 [--sheet sheet.png]`
+`python score.py FOLDER --steps 16 --guidance 3 --takes 2 [--sheet sheet.png]`
 """
 
 import argparse
@@ -80,8 +80,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--prompts", type=pathlib.Path)
-    parser.add_argument("--steps", type=int, nargs="+", default=[10])
-    parser.add_argument("--guidance", type=float, nargs="+", default=[2.0])
+    parser.add_argument("--steps", type=int, nargs="+", default=[16])
+    parser.add_argument("--guidance", type=float, nargs="+", default=[3.0])
     parser.add_argument("--takes", type=int, default=2)
     parser.add_argument("--sheet", type=pathlib.Path)
     parser.add_argument("--threads", type=int, default=1)
