@@ -98,7 +98,8 @@ fn a_player_that_believes_the_tags_sees_the_frames() {
         clip.iter().flatten().zip(&raw).map(|(&want, &got)| f64::from(want) * 255.0 - f64::from(got));
     let mean_square = errors.map(|e| e * e).sum::<f64>() / raw.len() as f64;
     let psnr = 10.0 * (255.0 * 255.0 / mean_square).log10();
-    assert!(psnr > 40.0, "the decoded clip differs: {psnr:.1} dB");
+    // Of this clip's hard edges, sharing chroma among four pixels alone leaves 33.2 dB (x264 without loss).
+    assert!(psnr > 31.5, "the decoded clip differs: {psnr:.1} dB");
     // Away from edges, where chroma is shared, colours must be right and not merely close: a wrong matrix is off by 10.
     let at = |x: usize, y: usize| (y * width + x) * 3;
     for (x, y) in [(32, 48), (150, 10), (120, 90)] {

