@@ -64,6 +64,23 @@ pub enum Blame {
 pub const RETRY_WAIT_MS_MAX: u64 = 60_000;
 
 impl Cause {
+    /// Those that are worth another try, at the cost of one: the keys of `policy.retries`.
+    pub const RETRIED: [Self; 13] = [
+        Self::OomDevice,
+        Self::OomHost,
+        Self::ModelMissing,
+        Self::ModelCorrupt,
+        Self::DeviceLost,
+        Self::CollectiveTimeout,
+        Self::StoreUnavailable,
+        Self::LeaseLost,
+        Self::TimeoutTotal,
+        Self::TimeoutNoProgress,
+        Self::Crashed,
+        Self::DiskFull,
+        Self::Internal,
+    ];
+
     /// Whether the same task may do better another time.
     #[must_use]
     pub fn verdict(self) -> Verdict {

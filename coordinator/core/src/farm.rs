@@ -1,14 +1,20 @@
 //! The farm as one value, and the door through which everything happens to it: [`Farm::apply`].
 //!
-//! One file a family of events: `jobs`, `workers`, `attempts`; `schedule` and `timers` are what a tick does;
-//! `views` answers questions.
+//! One file a family of events: `jobs`, `shows`, `workers`, `attempts`; `schedule` and `timers` are what a tick does;
+//! `views` and `explain` answer questions; `recover` puts a farm together from its records.
 
 mod attempts;
+mod avoid;
+mod ending;
+mod explain;
 mod jobs;
+mod recover;
 mod schedule;
 mod settle;
+mod shows;
 mod timers;
 mod views;
+mod wishes;
 mod workers;
 
 use std::{
@@ -16,15 +22,19 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use avoid::Avoided;
+use schedule::Reservation;
+
 use crate::{
     ids::{AttemptId, DeviceId, Fence, JobId, SessionId, TaskId, WorkerId},
-    job::Job,
+    job::{AGEING_MS, Job, Ready},
     pace::Pace,
     record,
+    show::Show,
     step::{Command, Event, Step, Update},
     task::Live,
     time::Time,
-    worker::Worker,
+    worker::{Class, Worker},
 };
 
 /// What a studio may set.
@@ -54,27 +64,24 @@ pub struct Farm {
     next_fence: u64,
     /// Fences below this are spent as far as the store knows.
     fences_written: u64,
-    /// Layers with a task that could start now.
-    ready: BTreeSet<Ready>,
-    /// Devices that could take one.
-    free: BTreeSet<DeviceId>,
+    shows: BTreeMap<String, Show>,
+    limits: BTreeMap<String, u32>,
+    /// By show, layers with a task that could start now.
+    ready: BTreeMap<String, BTreeSet<Ready>>,
+    /// Devices that could take one: those of open workers that hold nothing, alike ones together.
+    free: BTreeMap<Class, BTreeSet<DeviceId>>,
+    /// Devices that are kept for tasks that need several.
+    reservations: Vec<Reservation>,
+    avoided: Avoided,
     /// Queued tasks that wait out a failure.
     delayed: BTreeSet<(Time, TaskId)>,
     /// When leases and deadlines were looked at last.
     checked: Time,
+    /// When waiting was last counted in.
+    aged: Time,
     /// Wall time of attempts by model digest, for forecasts.
     paces: BTreeMap<String, Pace>,
     out: Out,
-}
-
-/// A layer with work, in the order in which layers are served: urgent first, then by submission; within a job, what
-/// completes a shot goes before what begins another.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Ready {
-    priority: Reverse<u32>,
-    submission: u64,
-    layer: Reverse<u32>,
-    job: JobId,
 }
 
 /// What the current call has to say, and what the next tick has to write.
@@ -87,6 +94,9 @@ struct Out {
     /// Jobs whose counts changed.
     told: BTreeSet<JobId>,
     chunks: BTreeSet<record::Chunk>,
+    workers: BTreeSet<WorkerId>,
+    shows: BTreeSet<String>,
+    limits: BTreeSet<String>,
     forgotten: Vec<String>,
 }
 
@@ -104,10 +114,15 @@ impl Farm {
             submissions: 0,
             next_fence: fence_seed,
             fences_written: fence_seed,
-            ready: BTreeSet::new(),
-            free: BTreeSet::new(),
+            shows: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            free: BTreeMap::new(),
+            reservations: Vec::new(),
+            avoided: Avoided::default(),
             delayed: BTreeSet::new(),
             checked: Time::default(),
+            aged: Time::default(),
             paces: BTreeMap::new(),
             out: Out::default(),
         }
@@ -120,6 +135,14 @@ impl Farm {
             Event::JobSubmitted { request_id, plan } => self.job_submitted(now, request_id, *plan),
             Event::JobCancelled { job, now: at_once } => self.job_cancelled(now, &job, at_once),
             Event::TasksRetried { job, tasks } => self.tasks_retried(now, &job, &tasks),
+            Event::TasksSkipped { job, tasks } => self.tasks_skipped(now, &job, &tasks),
+            Event::JobPaused { job, paused } => self.job_paused(&job, paused),
+            Event::JobUpdated { job, priority } => self.job_updated(&job, priority),
+            Event::ShowSet { show, settings } => self.show_set(&show, settings),
+            Event::LimitSet { limit, max } => self.limit_set(&limit, max),
+            Event::WorkerSet { worker, lock, on, reason, give_back } => {
+                self.worker_set(now, &worker, lock, on.then_some(reason), give_back);
+            }
             Event::WorkerJoined(joined) => self.worker_joined(now, *joined),
             Event::WorkerHeard { session } => {
                 self.heard(now, session);
@@ -128,14 +151,14 @@ impl Farm {
             Event::DeviceReported { session, index, resident_models } => {
                 self.device_reported(now, session, index, resident_models);
             }
-            Event::AttemptProgressed { session, attempt, stage, step, steps } => {
-                self.attempt_progressed(now, session, &attempt, stage, (step, steps));
+            Event::AttemptProgressed { session, attempt, rank, stage, step, steps } => {
+                self.attempt_progressed(now, session, &attempt, rank, stage, (step, steps));
             }
-            Event::AttemptSaved { session, attempt, artifacts, times } => {
-                self.attempt_saved(now, session, &attempt, artifacts, times);
+            Event::AttemptSaved { session, attempt, rank, artifacts, times } => {
+                self.attempt_saved(now, session, &attempt, rank, artifacts, times);
             }
-            Event::AttemptFailed { session, attempt, failure } => {
-                self.attempt_failed(now, session, &attempt, failure);
+            Event::AttemptFailed { session, attempt, rank, failure } => {
+                self.attempt_failed(now, session, &attempt, rank, failure);
             }
             Event::Published { attempt, outcome } => self.published(now, &attempt, outcome),
             Event::Tick => {
@@ -168,7 +191,8 @@ impl Farm {
     /// The live attempt that `attempt` names, if it is still the one that may report.
     fn live(&mut self, attempt: &AttemptId) -> Option<&mut Live> {
         let layer = self.jobs.get_mut(&attempt.task.job)?.layers.get_mut(attempt.task.layer as usize)?;
-        layer.tasks.get_mut(&attempt.task.task)?.live.as_mut().filter(|live| live.fence == attempt.fence)
+        let live = layer.tasks.get_mut(&attempt.task.task)?.live.as_deref_mut();
+        live.filter(|live| live.fence == attempt.fence)
     }
 
     /// Fences rise and are never minted twice, whatever was forgotten or restarted in between.
@@ -178,19 +202,41 @@ impl Farm {
         fence
     }
 
-    /// Brings `ready` in line with one layer after it changed.
+    /// Brings the line of ready layers up to date with one layer after it changed.
     fn refresh(&mut self, id: &JobId, layer: u32) {
-        let Some(job) = self.jobs.get(id) else { return };
-        let key = Ready {
-            priority: Reverse(job.plan.priority()),
-            submission: job.number,
+        let aged = self.aged;
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let (number, priority, paused) = (job.number, job.priority, job.paused);
+        let line = self.ready.entry(job.plan.show().to_owned()).or_default();
+        let known = &mut job.layers[layer as usize];
+        let ready = !paused && known.has_ready();
+        if ready && known.in_line.is_none() {
+            known.served = known.served.max(aged);
+        }
+        let wanted = ready.then(|| Ready {
+            priority: Reverse(priority + waited_points(aged, known.served)),
+            submission: number,
             layer: Reverse(layer),
             job: id.clone(),
-        };
-        if job.layers[layer as usize].has_ready() {
-            self.ready.insert(key);
-        } else {
-            self.ready.remove(&key);
+        });
+        if wanted == known.in_line {
+            return;
+        }
+        if let Some(old) = known.in_line.take() {
+            line.remove(&old);
+        }
+        if let Some(key) = wanted {
+            known.in_line = Some(key.clone());
+            if line.is_empty() {
+                // A show that had nothing to do has saved nothing up.
+                let behind = self.shows.values().filter(|show| show.devices > 0).map(|show| show.clock).min();
+                let show = self.shows.entry(job.plan.show().to_owned()).or_default();
+                show.clock = show.clock.max(behind.unwrap_or(0));
+            }
+            line.insert(key);
+        }
+        if line.is_empty() {
+            self.ready.remove(job.plan.show());
         }
     }
 
@@ -220,6 +266,17 @@ impl Farm {
                 writes.push(record::job(&job, known));
             }
         }
+        for worker in std::mem::take(&mut self.out.workers) {
+            if let Some(known) = self.workers.get(&worker) {
+                writes.push(record::worker(&worker, known));
+            }
+        }
+        for show in std::mem::take(&mut self.out.shows) {
+            writes.push(record::show(&show, &self.shows[&show].settings));
+        }
+        for limit in std::mem::take(&mut self.out.limits) {
+            writes.push(record::limit(&limit, self.limits.get(&limit).copied()));
+        }
         for chunk in std::mem::take(&mut self.out.chunks) {
             if let Some(job) = self.jobs.get(&chunk.job) {
                 writes.push(record::chunk(&chunk, &job.layers[chunk.layer as usize]));
@@ -228,4 +285,9 @@ impl Farm {
         writes.extend(self.out.forgotten.drain(..).map(|key| crate::step::Write { key, value: None }));
         writes
     }
+}
+
+/// Points of priority that a wait is worth.
+fn waited_points(now: Time, since: Time) -> u32 {
+    u32::try_from(now.since(since) / AGEING_MS).unwrap_or(u32::MAX / 2)
 }

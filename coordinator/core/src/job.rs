@@ -4,13 +4,14 @@
 //! numbers behind a cursor. A job of a million tasks costs what its running and ended ones cost.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 use crate::{
     failure::Cause,
-    ids::WorkerId,
+    ids::JobId,
     pace::Pace,
     plan::Plan,
     task::Task,
@@ -18,8 +19,8 @@ use crate::{
     view::{Counts, JobState, TaskState},
 };
 
-/// Requeued tasks that are looked at for one that may go to a worker.
-const REQUEUED_LOOKED_AT: usize = 64;
+/// Waiting this long without a start is worth one point of priority.
+pub(crate) const AGEING_MS: u64 = 10 * 60_000;
 
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -30,6 +31,9 @@ pub(crate) struct Job {
     pub(crate) created: Time,
     pub(crate) settled: Option<Time>,
     pub(crate) cancelled: bool,
+    pub(crate) paused: bool,
+    /// 0 to 100; the spec's until somebody changed it.
+    pub(crate) priority: u32,
     pub(crate) layers: Vec<Layer>,
     pub(crate) device_ms: u64,
 }
@@ -49,6 +53,21 @@ pub(crate) struct Layer {
     pub(crate) duration: Pace,
     /// Longest silences of attempts that went well.
     pub(crate) gap: Pace,
+    /// When a task of it started last, or when it became ready.
+    pub(crate) served: Time,
+    /// Its key in the farm's line of ready layers, while it stands there.
+    pub(crate) in_line: Option<Ready>,
+}
+
+/// A layer with work, in the order in which the layers of one show are served: urgent first, then by submission; within
+/// a job, what completes a shot goes before what begins another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ready {
+    /// With what waiting has added to it.
+    pub(crate) priority: Reverse<u32>,
+    pub(crate) submission: u64,
+    pub(crate) layer: Reverse<u32>,
+    pub(crate) job: JobId,
 }
 
 /// Which tasks without a history may start.
@@ -84,10 +103,24 @@ impl Job {
                     rest: None,
                     duration: Pace::default(),
                     gap: Pace::default(),
+                    served: now,
+                    in_line: None,
                 }
             })
             .collect();
-        Self { plan, request_id, number, created: now, settled: None, cancelled: false, layers, device_ms: 0 }
+        let priority = plan.priority();
+        Self {
+            plan,
+            request_id,
+            number,
+            created: now,
+            settled: None,
+            cancelled: false,
+            paused: false,
+            priority,
+            layers,
+            device_ms: 0,
+        }
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -121,11 +154,7 @@ impl Job {
             None => true,
             Some(before) => {
                 let before = &self.layers[before as usize];
-                if self.plan.after_each(layer) {
-                    before.state(task) == TaskState::Succeeded
-                } else {
-                    before.counts.succeeded == u64::from(before.total)
-                }
+                if self.plan.after_each(layer) { before.state(task).done() } else { before.is_done() }
             }
         }
     }
@@ -176,6 +205,11 @@ impl Layer {
         *self.counts.of(state) += 1;
         self.requeued.remove(&task);
         self.touch(task).state = state;
+    }
+
+    /// Whether what waits for the whole layer may start.
+    pub(crate) fn is_done(&self) -> bool {
+        self.counts.succeeded + self.counts.skipped == u64::from(self.total)
     }
 
     pub(crate) fn retried(&mut self, cause: Cause) {
@@ -253,32 +287,64 @@ impl Layer {
         }
     }
 
-    /// The task that should start next on `worker`; `order` gives the task at a position of the plan's order. A task
-    /// that failed on `worker` goes elsewhere while there are `others`.
-    pub(crate) fn next(
-        &mut self,
-        worker: &WorkerId,
-        others: bool,
-        order: impl Fn(u32) -> u32,
-    ) -> Option<u32> {
-        let fits =
-            |task: &&u32| !others || self.tasks.get(task).is_none_or(|t| t.avoid.as_ref() != Some(worker));
-        if let Some(task) = self.requeued.iter().take(REQUEUED_LOOKED_AT).find(fits) {
-            return Some(*task);
-        }
-        match &mut self.fresh {
+    /// The tasks that may start, in the order in which they should; `order` gives the task at a position of the plan's
+    /// order.
+    pub(crate) fn line<'a>(&'a self, order: impl Fn(u32) -> u32 + 'a) -> Box<dyn Iterator<Item = u32> + 'a> {
+        let requeued = self.requeued.iter().copied();
+        match &self.fresh {
             Fresh::Open { next } if self.rest.is_none() => {
-                while *next < self.total {
-                    let task = order(*next);
-                    if !self.tasks.contains_key(&task) {
-                        return Some(task);
-                    }
-                    *next += 1;
-                }
-                None
+                let fresh = (*next..self.total).map(order).filter(|task| !self.tasks.contains_key(task));
+                Box::new(requeued.chain(fresh))
             }
-            Fresh::Open { .. } | Fresh::Gated => None,
-            Fresh::Each { ready } => ready.first().copied(),
+            Fresh::Open { .. } | Fresh::Gated => Box::new(requeued),
+            Fresh::Each { ready } => Box::new(requeued.chain(ready.iter().copied())),
         }
+    }
+
+    /// Moves the cursor past tasks that have begun.
+    pub(crate) fn advance(&mut self, order: impl Fn(u32) -> u32) {
+        if let Fresh::Open { next } = &mut self.fresh {
+            while *next < self.total && self.tasks.contains_key(&order(*next)) {
+                *next += 1;
+            }
+        }
+    }
+
+    /// After a recovery: what the layer before has done may start here.
+    pub(crate) fn recovered(&mut self, done: impl Iterator<Item = u32>, all_done: bool) {
+        match &mut self.fresh {
+            Fresh::Open { .. } => {}
+            Fresh::Gated if all_done => self.fresh = Fresh::Open { next: 0 },
+            Fresh::Gated => {}
+            Fresh::Each { ready } => {
+                if self.rest.is_none() {
+                    ready.extend(done.filter(|task| !self.tasks.contains_key(task)));
+                }
+            }
+        }
+    }
+
+    /// Counts every task anew, for a layer that was put together from records.
+    pub(crate) fn recount(&mut self) {
+        let mut counts = Counts::default();
+        for task in self.tasks.values() {
+            *counts.of(task.state) += 1;
+            let last = task.state == TaskState::Failed || task.state == TaskState::Cancelled;
+            let again = task.ended.len() - usize::from(last).min(task.ended.len());
+            for failure in task.ended[..again].iter().filter_map(|ended| ended.failure.as_ref()) {
+                *counts.retried.entry(failure.cause).or_default() += 1;
+            }
+        }
+        let untouched = self.untouched();
+        match (&self.rest, &self.fresh) {
+            (Some(_), _) => counts.cancelled += untouched,
+            (None, Fresh::Open { .. }) => counts.queued += untouched,
+            (None, Fresh::Gated) => counts.waiting += untouched,
+            (None, Fresh::Each { ready }) => {
+                counts.queued += ready.len() as u64;
+                counts.waiting += untouched - ready.len() as u64;
+            }
+        }
+        self.counts = counts;
     }
 }

@@ -32,6 +32,13 @@ pub struct ModelCard {
     /// Every parameter it takes, with its rule and default.
     pub params: BTreeMap<String, ParamRule>,
     pub prompt_bytes_max: usize,
+    /// Devices that one task may be split over, at most.
+    #[serde(default = "one")]
+    pub ranks_max: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -169,8 +169,20 @@ impl Plan {
     }
 
     #[must_use]
-    pub fn retries(&self) -> u32 {
-        self.policy.retries
+    pub fn retries(&self) -> &spec::Retries {
+        &self.policy.retries
+    }
+
+    /// The longest that each stage may take.
+    #[must_use]
+    pub fn stages(&self) -> spec::StageLimits {
+        self.policy.stages
+    }
+
+    /// What a layer asks of the devices that render it.
+    #[must_use]
+    pub fn resources(&self, layer: u32) -> &spec::Resources {
+        &self.layers[layer as usize].spec.resources
     }
 
     #[must_use]

@@ -1,71 +1,78 @@
 //! The stored form of the farm: a few keys a job, whatever its size, each with a version.
 //!
-//! `jobs/{job}` holds what was submitted; `tasks/{job}/{layer}/{chunk}` the tasks of a chunk that have a history. A
-//! running attempt is not stored: a worker that comes back says what it runs.
+//! `jobs/{job}` holds what was submitted; `tasks/{job}/{layer}/{chunk}` the tasks of a chunk that have a history;
+//! `workers/{worker}`, `shows/{show}` and `limits/{limit}` what their names say; `fences` the bound below which every
+//! fence was minted. Of a running attempt only its fence and its devices are stored: a worker that comes back says
+//! what it runs.
 
-use serde::Serialize;
+mod chunk;
+mod read;
+
+pub(crate) use chunk::{Chunk, chunk, chunk_key};
+pub use read::Error;
+pub(crate) use read::Records;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    failure::Failure,
-    ids::{JobId, TaskId},
-    job::{Job, Layer},
-    step::{Artifact, Write},
-    task::Ended,
+    ids::{JobId, WorkerId},
+    job::Job,
+    plan::PlanRecord,
+    show::ShowSettings,
+    step::{DeviceInfo, Write},
     time::Time,
-    view::TaskState,
+    worker::{LockKind, Worker},
 };
 
-/// Tasks of one chunk.
-pub(crate) const CHUNK_TASKS: u32 = 64;
 /// Fences that are written ahead, so that minting one is not a write.
 pub(crate) const FENCES_AHEAD: u64 = 1024;
-const VERSION: u32 = 1;
+/// Of all records. A record of a later version is refused, one of an earlier is read.
+pub(crate) const VERSION: u32 = 2;
 
-/// A run of tasks that are stored together.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Chunk {
-    pub(crate) job: JobId,
-    pub(crate) layer: u32,
-    pub(crate) index: u32,
-}
-
-impl Chunk {
-    pub(crate) fn of(task: &TaskId) -> Self {
-        Self { job: task.job.clone(), layer: task.layer, index: task.task / CHUNK_TASKS }
-    }
-}
-
-#[derive(Serialize)]
-struct JobRecord<'a> {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct JobRecord {
     version: u32,
-    plan: &'a crate::plan::PlanRecord,
-    request_id: &'a str,
-    number: u64,
-    created: Time,
-    settled: Option<Time>,
-    cancelled: bool,
-    device_ms: u64,
+    pub(crate) plan: PlanRecord,
+    pub(crate) request_id: String,
+    pub(crate) number: u64,
+    pub(crate) created: Time,
+    pub(crate) settled: Option<Time>,
+    pub(crate) cancelled: bool,
+    #[serde(default)]
+    pub(crate) paused: bool,
+    #[serde(default)]
+    pub(crate) priority: Option<u32>,
+    pub(crate) device_ms: u64,
     /// By layer: why its tasks without a record are cancelled, when they are.
-    rest: Vec<Option<&'a str>>,
+    pub(crate) rest: Vec<Option<String>>,
 }
 
-#[derive(Serialize)]
-struct ChunkRecord<'a> {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WorkerRecord {
     version: u32,
-    tasks: Vec<TaskRecord<'a>>,
+    pub(crate) incarnation: String,
+    pub(crate) host: String,
+    pub(crate) build: String,
+    pub(crate) tags: Vec<String>,
+    pub(crate) devices: Vec<DeviceInfo>,
+    pub(crate) locks: Vec<(LockKind, String)>,
 }
 
-#[derive(Serialize)]
-struct TaskRecord<'a> {
-    task: u32,
-    state: TaskState,
-    number: u32,
-    spent: u32,
-    attempts: &'a [Ended],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<&'a Failure>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    artifacts: &'a [Artifact],
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ShowRecord {
+    version: u32,
+    pub(crate) settings: ShowSettings,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LimitRecord {
+    version: u32,
+    pub(crate) max: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FenceRecord {
+    version: u32,
+    pub(crate) limit: u64,
 }
 
 pub(crate) fn job_key(id: &JobId) -> String {
@@ -73,46 +80,60 @@ pub(crate) fn job_key(id: &JobId) -> String {
 }
 
 pub(crate) fn fences(limit: u64) -> Write {
-    Write { key: "fences".to_owned(), value: Some(limit.to_string().into_bytes()) }
+    put("fences".to_owned(), &FenceRecord { version: VERSION, limit })
 }
 
 pub(crate) fn job(id: &JobId, job: &Job) -> Write {
     let record = JobRecord {
         version: VERSION,
-        plan: job.plan.record(),
-        request_id: &job.request_id,
+        plan: job.plan.record().clone(),
+        request_id: job.request_id.clone(),
         number: job.number,
         created: job.created,
         settled: job.settled,
         cancelled: job.cancelled,
+        paused: job.paused,
+        priority: Some(job.priority),
         device_ms: job.device_ms,
-        rest: job.layers.iter().map(|layer| layer.rest.as_deref()).collect(),
+        rest: job.layers.iter().map(|layer| layer.rest.as_deref().map(str::to_owned)).collect(),
     };
-    Write { key: job_key(id), value: Some(json(&record)) }
+    put(job_key(id), &record)
 }
 
-pub(crate) fn chunk(chunk: &Chunk, layer: &Layer) -> Write {
-    let first = chunk.index * CHUNK_TASKS;
-    let tasks = layer
-        .tasks
-        .range(first..first.saturating_add(CHUNK_TASKS))
-        .map(|(at, task)| TaskRecord {
-            task: *at,
-            state: task.state,
-            number: task.number,
-            spent: task.spent,
-            attempts: &task.ended,
-            failure: task.failure.as_ref(),
-            artifacts: &task.artifacts,
-        })
-        .collect();
-    Write { key: chunk_key(chunk), value: Some(json(&ChunkRecord { version: VERSION, tasks })) }
+pub(crate) fn worker(id: &WorkerId, worker: &Worker) -> Write {
+    let record = WorkerRecord {
+        version: VERSION,
+        incarnation: worker.incarnation.clone(),
+        host: worker.host.clone(),
+        build: worker.version.clone(),
+        tags: worker.tags.clone(),
+        devices: worker
+            .devices
+            .values()
+            .map(|device| DeviceInfo { resident_models: Vec::new(), ..device.info.clone() })
+            .collect(),
+        locks: worker.locks.iter().map(|(kind, why)| (*kind, why.clone())).collect(),
+    };
+    put(worker_key(id), &record)
 }
 
-pub(crate) fn chunk_key(chunk: &Chunk) -> String {
-    format!("tasks/{}/{}/{:06}", chunk.job, chunk.layer, chunk.index)
+pub(crate) fn worker_key(id: &WorkerId) -> String {
+    format!("workers/{id}")
 }
 
-fn json(record: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(record).expect("a record has string keys and finite numbers")
+pub(crate) fn show(name: &str, settings: &ShowSettings) -> Write {
+    put(format!("shows/{name}"), &ShowRecord { version: VERSION, settings: settings.clone() })
+}
+
+pub(crate) fn limit(name: &str, max: Option<u32>) -> Write {
+    let key = format!("limits/{name}");
+    match max {
+        Some(max) => put(key, &LimitRecord { version: VERSION, max }),
+        None => Write { key, value: None },
+    }
+}
+
+fn put(key: String, record: &impl Serialize) -> Write {
+    let value = serde_json::to_vec(record).expect("a record has string keys and finite numbers");
+    Write { key, value: Some(value) }
 }

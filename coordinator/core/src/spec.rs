@@ -24,6 +24,7 @@ pub(crate) mod policy;
 mod range;
 mod read;
 pub(crate) mod report;
+mod resources;
 mod table;
 pub(crate) mod template;
 #[cfg(test)]
@@ -37,11 +38,12 @@ pub(crate) use digest::string as json_string;
 pub use layer::Layer;
 pub(crate) use layer::{Param, Preview};
 use matrix::Matrix;
-pub use policy::NoProgress;
 use policy::Policy;
+pub use policy::{NoProgress, Retries, StageLimits};
 use read::{Fields, Found};
 pub use report::Problem;
 use report::{Place, Report, quoted};
+pub use resources::Resources;
 use template::Template;
 use tree::{Node, Value};
 

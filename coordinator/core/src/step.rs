@@ -7,6 +7,8 @@ use crate::{
     ids::{AttemptId, DeviceId, JobId, SessionId, TaskId, WorkerId},
     model_card::{Makes, Params},
     plan::Plan,
+    show::ShowSettings,
+    worker::LockKind,
 };
 
 /// Something that happened. The shell makes these from requests, messages and its clock.
@@ -27,6 +29,38 @@ pub enum Event {
         job: JobId,
         tasks: Vec<TaskId>,
     },
+    /// Tasks that will not be rendered; those that wait for them go on as if they had been. Running ones are stopped.
+    TasksSkipped {
+        job: JobId,
+        tasks: Vec<TaskId>,
+    },
+    /// A paused job starts nothing new; what runs, runs on.
+    JobPaused {
+        job: JobId,
+        paused: bool,
+    },
+    JobUpdated {
+        job: JobId,
+        /// 0 to 100.
+        priority: u32,
+    },
+    ShowSet {
+        show: String,
+        settings: ShowSettings,
+    },
+    /// How many of a counted thing there are; `None` takes it away.
+    LimitSet {
+        limit: String,
+        max: Option<u32>,
+    },
+    /// Somebody locks a worker or unlocks it. `give_back` takes what runs there to other workers, at no cost in tries.
+    WorkerSet {
+        worker: WorkerId,
+        lock: LockKind,
+        on: bool,
+        reason: String,
+        give_back: bool,
+    },
     WorkerJoined(Box<Joined>),
     /// Any message of a session is a sign of life; this one is nothing else.
     WorkerHeard {
@@ -45,26 +79,29 @@ pub enum Event {
     AttemptProgressed {
         session: SessionId,
         attempt: AttemptId,
+        rank: u32,
         stage: Stage,
         step: u32,
         steps: u32,
     },
-    /// Rendered and saved under the attempt's prefix; not published yet.
+    /// A rank is done. Rank 0 has saved the files under the attempt's prefix; they are not published yet.
     AttemptSaved {
         session: SessionId,
         attempt: AttemptId,
+        rank: u32,
         artifacts: Vec<Artifact>,
         times: Times,
     },
     AttemptFailed {
         session: SessionId,
         attempt: AttemptId,
+        rank: u32,
         failure: Failure,
     },
-    /// The answer to [`Command::Publish`]: the published files by their final names, or why not.
+    /// The answer to [`Command::Publish`].
     Published {
         attempt: AttemptId,
-        outcome: Result<Vec<Artifact>, Failure>,
+        outcome: Result<Published, Failure>,
     },
     /// Time passed: leases and deadlines are checked, and free devices are given work. The shell sends one at the
     /// end of each batch of events and at least every [`TICK_MS`].
@@ -84,8 +121,8 @@ pub struct Joined {
     pub version: String,
     pub tags: Vec<String>,
     pub devices: Vec<DeviceInfo>,
-    /// What it still runs from an earlier session: adopted or revoked.
-    pub running: Vec<AttemptId>,
+    /// What it still runs from an earlier session, by rank: adopted or revoked.
+    pub running: Vec<(AttemptId, u32)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +165,15 @@ pub struct Artifact {
     pub media_type: String,
 }
 
+/// What a published task left: its sidecar, which lists all its files with their digests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    pub sidecar: Artifact,
+    /// Without the sidecar.
+    pub files: u32,
+    pub bytes: u64,
+}
+
 /// What one call of [`crate::farm::Farm::apply`] asks of the shell. The shell applies a batch of events, ends it
 /// with [`Event::Tick`], with which the batch's writes come, makes them durable, and only then performs the batch's
 /// commands and shows its updates.
@@ -166,11 +212,12 @@ pub enum Command {
         now: bool,
     },
     /// Put the attempt's files where they belong, each by a conditional put, the sidecar last; answered by
-    /// [`Event::Published`].
+    /// [`Event::Published`]. The list of files is in `{prefix}/{sidecar.path}`, whose digest the store of states holds:
+    /// so a coordinator that takes over can publish what the one before it decided.
     Publish {
         attempt: AttemptId,
         prefix: String,
-        artifacts: Vec<Artifact>,
+        sidecar: Artifact,
         output: Output,
     },
     /// Remove what a failed, lost or beaten attempt left under its prefix. No answer; best effort.
@@ -179,12 +226,15 @@ pub enum Command {
     },
 }
 
-/// One attempt for one device.
+/// One rank of an attempt, for one device.
 #[derive(Debug, Clone)]
 pub struct Assignment {
     pub session: SessionId,
     pub device: DeviceId,
     pub attempt: AttemptId,
+    pub rank: u32,
+    /// Of the whole attempt.
+    pub ranks: u32,
     pub recipe: Recipe,
     /// Where the attempt saves: `.attempts/{job}/{layer}/{task}/{number}-{fence}`.
     pub prefix: String,

@@ -1,15 +1,19 @@
 //! One task that has left "as submitted": its state, its tries, its attempts.
 
+use std::collections::BTreeMap;
+
 use crate::{
-    failure::Failure,
+    failure::{Cause, Failure},
     ids::{DeviceId, Fence, SessionId, WorkerId},
-    step::{Artifact, Stage, Times},
+    step::{Artifact, Published, Stage, Times},
     time::Time,
     view::{AttemptView, TaskState},
 };
 
 /// Attempts that a task remembers; older ones are forgotten.
-const ATTEMPTS_KEPT: usize = 32;
+const ATTEMPTS_KEPT: usize = 16;
+/// Of a failure's texts: what is stored stays small.
+const TEXT_CHARS_MAX: usize = 500;
 
 /// A task with a history. A task without one is a number in its layer and takes no memory.
 #[derive(Debug, Clone)]
@@ -17,18 +21,20 @@ pub(crate) struct Task {
     pub(crate) state: TaskState,
     /// Number of the newest attempt; 0 before the first.
     pub(crate) number: u32,
-    /// Tries spent of the budget.
-    pub(crate) spent: u32,
+    /// Tries spent, by cause.
+    pub(crate) spent: BTreeMap<Cause, u32>,
+    /// How often it was given back, by nobody's fault.
+    pub(crate) yielded: u32,
     /// The newest attempt that may still report, while Running or Publishing.
-    pub(crate) live: Option<Live>,
+    pub(crate) live: Option<Box<Live>>,
     /// Ended attempts, oldest first.
     pub(crate) ended: Vec<Ended>,
     /// Where it failed last: another worker goes first.
     pub(crate) avoid: Option<WorkerId>,
     /// While Queued after a failure: when it may start.
     pub(crate) not_before: Time,
-    pub(crate) failure: Option<Failure>,
-    pub(crate) artifacts: Vec<Artifact>,
+    pub(crate) failure: Option<Box<Failure>>,
+    pub(crate) published: Option<Box<Published>>,
 }
 
 /// A running or publishing attempt.
@@ -36,9 +42,8 @@ pub(crate) struct Task {
 pub(crate) struct Live {
     pub(crate) number: u32,
     pub(crate) fence: Fence,
-    pub(crate) device: DeviceId,
-    /// The stream that its reports come over; `None` while its worker is away.
-    pub(crate) session: Option<SessionId>,
+    /// By rank.
+    pub(crate) seats: Vec<Seat>,
     pub(crate) started: Time,
     /// The newest sign of progress.
     pub(crate) moved: Time,
@@ -47,20 +52,37 @@ pub(crate) struct Live {
     /// Silence that ends it, milliseconds.
     pub(crate) no_progress_ms: u64,
     pub(crate) stage: Stage,
+    pub(crate) stage_since: Time,
     pub(crate) step: u32,
     pub(crate) steps: u32,
     pub(crate) times: Times,
+    /// Device milliseconds that its show was charged at the start, until that is put right.
+    pub(crate) charged_ms: Option<u64>,
+    /// What rank 0 saved.
+    pub(crate) saved: Option<Artifact>,
+}
+
+/// Where one rank of a live attempt is.
+#[derive(Debug, Clone)]
+pub(crate) struct Seat {
+    pub(crate) device: DeviceId,
+    /// The stream that its reports come over; `None` while its worker is away.
+    pub(crate) session: Option<SessionId>,
+    pub(crate) done: bool,
 }
 
 /// An attempt that is over.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Ended {
     pub(crate) number: u32,
+    /// Of rank 0.
     pub(crate) device: DeviceId,
+    pub(crate) ranks: u32,
     pub(crate) started: Time,
     pub(crate) ended: Time,
     /// `None` when it succeeded.
-    pub(crate) failure: Option<Failure>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<Box<Failure>>,
     pub(crate) stage: Stage,
     pub(crate) step: u32,
     pub(crate) steps: u32,
@@ -72,13 +94,14 @@ impl Task {
         Self {
             state,
             number: 0,
-            spent: 0,
+            spent: BTreeMap::new(),
+            yielded: 0,
             live: None,
             ended: Vec::new(),
             avoid: None,
             not_before: Time::default(),
             failure: None,
-            artifacts: Vec::new(),
+            published: None,
         }
     }
 
@@ -88,17 +111,18 @@ impl Task {
     }
 
     /// Ends the live attempt and returns it.
-    pub(crate) fn end(&mut self, now: Time, failure: Option<Failure>) -> Option<Live> {
+    pub(crate) fn end(&mut self, now: Time, failure: Option<Failure>) -> Option<Box<Live>> {
         let live = self.live.take()?;
         if self.ended.len() == ATTEMPTS_KEPT {
             self.ended.remove(0);
         }
         self.ended.push(Ended {
             number: live.number,
-            device: live.device.clone(),
+            device: live.device().clone(),
+            ranks: live.seats.len() as u32,
             started: live.started,
             ended: now,
-            failure,
+            failure: failure.map(|failure| Box::new(short(failure))),
             stage: live.stage,
             step: live.step,
             steps: live.steps,
@@ -112,9 +136,10 @@ impl Task {
         let ended = self.ended.iter().map(|e| AttemptView {
             number: e.number,
             device: e.device.clone(),
+            ranks: e.ranks,
             started: e.started,
             ended: Some(e.ended),
-            failure: e.failure.clone(),
+            failure: e.failure.as_deref().cloned(),
             stage: e.stage,
             step: e.step,
             steps: e.steps,
@@ -122,7 +147,8 @@ impl Task {
         });
         let live = self.live.iter().map(|l| AttemptView {
             number: l.number,
-            device: l.device.clone(),
+            device: l.device().clone(),
+            ranks: l.seats.len() as u32,
             started: l.started,
             ended: None,
             failure: None,
@@ -133,4 +159,25 @@ impl Task {
         });
         ended.chain(live).collect()
     }
+}
+
+impl Live {
+    /// Rank 0's.
+    pub(crate) fn device(&self) -> &DeviceId {
+        &self.seats[0].device
+    }
+
+    /// Device milliseconds from its start to `now`.
+    pub(crate) fn device_ms(&self, now: Time) -> u64 {
+        now.since(self.started).saturating_mul(self.seats.len() as u64)
+    }
+}
+
+/// A failure whose texts have a bound.
+pub(crate) fn short(failure: Failure) -> Failure {
+    let cut = |text: String| match text.char_indices().nth(TEXT_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    };
+    Failure { cause: failure.cause, message: cut(failure.message), remedy: cut(failure.remedy) }
 }

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use crate::{
     failure::{Cause, Failure},
     ids::{DeviceId, JobId, TaskId, WorkerId},
-    step::{Artifact, DeviceInfo, Stage, Times},
+    show::ShowSettings,
+    step::{DeviceInfo, Published, Stage, Times},
     time::Time,
+    worker::LockKind,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +24,7 @@ pub enum JobState {
 /// ```text
 /// Waiting(after) -> Queued -> Running -> Publishing -> Succeeded
 ///                     ^----------+-----------'  a retry by cause
-///                                '-> Failed            any unsettled -> Cancelled
+///                                '-> Failed            any unsettled -> Cancelled | Skipped
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum TaskState {
@@ -33,6 +35,8 @@ pub enum TaskState {
     Succeeded,
     Failed,
     Cancelled,
+    /// Somebody decided that it is not needed; what waits for it goes on.
+    Skipped,
 }
 
 impl TaskState {
@@ -41,8 +45,14 @@ impl TaskState {
     pub fn settled(self) -> bool {
         match self {
             Self::Waiting | Self::Queued | Self::Running | Self::Publishing => false,
-            Self::Succeeded | Self::Failed | Self::Cancelled => true,
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped => true,
         }
+    }
+
+    /// Whether what waits for it may go on.
+    #[must_use]
+    pub fn done(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Skipped)
     }
 }
 
@@ -56,6 +66,7 @@ pub struct Counts {
     pub succeeded: u64,
     pub failed: u64,
     pub cancelled: u64,
+    pub skipped: u64,
     /// Attempts that ended badly and were tried again, by cause.
     pub retried: BTreeMap<Cause, u64>,
 }
@@ -64,7 +75,7 @@ impl Counts {
     /// All tasks.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.unsettled() + self.succeeded + self.failed + self.cancelled
+        self.unsettled() + self.succeeded + self.failed + self.cancelled + self.skipped
     }
 
     #[must_use]
@@ -81,6 +92,7 @@ impl Counts {
             TaskState::Succeeded => &mut self.succeeded,
             TaskState::Failed => &mut self.failed,
             TaskState::Cancelled => &mut self.cancelled,
+            TaskState::Skipped => &mut self.skipped,
         }
     }
 
@@ -92,6 +104,7 @@ impl Counts {
         self.succeeded += other.succeeded;
         self.failed += other.failed;
         self.cancelled += other.cancelled;
+        self.skipped += other.skipped;
         for (cause, n) in &other.retried {
             *self.retried.entry(*cause).or_default() += n;
         }
@@ -104,6 +117,7 @@ pub struct JobView {
     pub show: String,
     pub state: JobState,
     pub priority: u32,
+    pub paused: bool,
     pub labels: BTreeMap<String, String>,
     pub created: Time,
     pub settled: Option<Time>,
@@ -137,8 +151,8 @@ pub struct TaskView {
     pub attempts: Vec<AttemptView>,
     /// Why it failed or was cancelled.
     pub failure: Option<Failure>,
-    /// Its published files.
-    pub artifacts: Vec<Artifact>,
+    /// What it left, once it is published.
+    pub published: Option<Published>,
     /// In words, why it has not started; empty for a task that has.
     pub wait_reason: String,
 }
@@ -146,7 +160,9 @@ pub struct TaskView {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttemptView {
     pub number: u32,
+    /// Of rank 0.
     pub device: DeviceId,
+    pub ranks: u32,
     pub started: Time,
     pub ended: Option<Time>,
     /// `None` while it runs or when it succeeded; see `ended`.
@@ -174,6 +190,8 @@ pub struct WorkerView {
     pub version: String,
     pub tags: Vec<String>,
     pub seen: Time,
+    /// Who keeps work from it, and why.
+    pub locks: BTreeMap<LockKind, String>,
     pub devices: Vec<DeviceView>,
 }
 
@@ -216,4 +234,71 @@ pub struct Forecast {
     pub devices: u32,
     /// Milliseconds; `None` when nothing like it was measured.
     pub eta_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShowView {
+    pub name: String,
+    pub settings: ShowSettings,
+    /// Devices that it holds now.
+    pub devices: u32,
+    /// Device milliseconds used since the coordinator started.
+    pub used_ms: u64,
+    /// Jobs of it that are not settled.
+    pub jobs_active: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitView {
+    pub name: String,
+    /// `None` for one that jobs name and nobody defined.
+    pub max: Option<u32>,
+    pub used: u32,
+}
+
+/// Why a task waits, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WaitReason {
+    /// It does not: it is settled.
+    Settled,
+    /// It does not: it runs or is being published.
+    Running,
+    /// The next tick starts it.
+    Next,
+    /// For another layer.
+    Layer,
+    /// For a pause after a failure.
+    Backoff,
+    Paused,
+    /// No worker is connected.
+    NoWorker,
+    /// No device of the farm could ever take it.
+    NoFit,
+    /// Those that could are locked.
+    Locked,
+    /// Those that could are on hold or avoided after failures.
+    Avoided,
+    /// Those that could are busy.
+    Busy,
+    /// Those that could are kept for a task that needs several.
+    Reserved,
+    /// A limit is used up.
+    Limit,
+    /// Its show holds as many devices as it may.
+    Quota,
+    /// Others go first.
+    Turn,
+}
+
+/// Why a task waits, and what would have to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    pub reason: WaitReason,
+    pub words: String,
+    /// Devices that could take it, those that come free soonest first, in words.
+    pub nearest: Vec<String>,
+    /// Devices that cannot, in words.
+    pub unusable: Vec<String>,
+    /// Since when it waits.
+    pub since: Time,
 }

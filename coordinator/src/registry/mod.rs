@@ -74,6 +74,7 @@ fn noop() -> ModelCard {
         makes: Makes::Nothing,
         params: BTreeMap::new(),
         prompt_bytes_max: 4_096,
+        ranks_max: 1,
     }
 }
 
@@ -90,6 +91,7 @@ fn convert(name: &str, card: Card) -> ModelCard {
         makes,
         params: card.rules.into_iter().map(|(name, rule)| (name, param(rule))).collect(),
         prompt_bytes_max: card.prompt_bytes_max,
+        ranks_max: 1,
     }
 }
 

@@ -1,19 +1,20 @@
-//! The life of an attempt: started, heard of, saved, published, or ended badly.
+//! The life of an attempt while all goes well: started, heard of, saved, published. `ending` has the rest.
 //!
 //! Every report carries the attempt's fence. One that is not the task's live fence is an echo: it changes nothing.
 
 use crate::{
-    failure::{Blame, Cause, Failure, Verdict, retry_wait_ms},
+    failure::Failure,
     ids::{AttemptId, DeviceId, SessionId, TaskId},
     model_card::Makes,
-    step::{Artifact, Assignment, Command, Stage, Times, Update},
-    task::Live,
+    spec::NoProgress,
+    step::{Artifact, Assignment, Command, Published, Stage, Times, Update},
+    task::{Live, Seat},
     time::Time,
     view::TaskState,
-    worker::Busy,
+    worker::{Busy, Held},
 };
 
-use super::Farm;
+use super::{Farm, schedule::expected_ms};
 
 /// Models whose pace is remembered.
 const PACES_KEPT: usize = 1_000;
@@ -21,16 +22,30 @@ const PACES_KEPT: usize = 1_000;
 const NO_PROGRESS_UNMEASURED_MS: u64 = 10 * 60_000;
 /// No deadline is shorter: a machine may hiccup.
 const NO_PROGRESS_MS_MIN: u64 = 30_000;
+/// What an attempt leaves beside its pictures: the list of them, and what made them.
+pub(super) const SIDECAR: &str = "sidecar.json";
 
 impl Farm {
-    pub(super) fn start(&mut self, now: Time, device: DeviceId, session: SessionId, task: TaskId) {
+    /// Gives a task to `devices`, one a rank.
+    pub(super) fn start(&mut self, now: Time, task: &TaskId, devices: Vec<DeviceId>) {
         let fence = self.mint();
+        let sessions: Vec<Option<SessionId>> = devices
+            .iter()
+            .map(|device| self.workers.get(&device.worker).and_then(|worker| worker.session))
+            .collect();
+        let ranks = devices.len() as u32;
+        let expected = self.jobs.get(&task.job).map_or(0, |job| expected_ms(self, job, task.layer));
         let job = self.jobs.get_mut(&task.job).expect("the schedule names jobs that exist");
+        let charged_ms = expected.saturating_mul(u64::from(ranks));
+        if let Some(show) = self.shows.get_mut(job.plan.show()) {
+            show.charge(ranks, charged_ms);
+        }
         let layer = &mut job.layers[task.layer as usize];
         layer.set(task.task, TaskState::Running);
+        layer.served = now;
         let no_progress_ms = match job.plan.no_progress() {
-            crate::spec::NoProgress::Ms(ms) => ms,
-            crate::spec::NoProgress::Times(times) => layer
+            NoProgress::Ms(ms) => ms,
+            NoProgress::Times(times) => layer
                 .gap
                 .median_ms()
                 .map_or(NO_PROGRESS_UNMEASURED_MS, |ms| ((ms as f64 * times) as u64).max(NO_PROGRESS_MS_MIN)),
@@ -38,43 +53,55 @@ impl Farm {
         let entry = layer.touch(task.task);
         entry.number += 1;
         let number = entry.number;
-        entry.live = Some(Live {
+        let seats = devices.iter().zip(&sessions);
+        entry.live = Some(Box::new(Live {
             number,
             fence,
-            device: device.clone(),
-            session: Some(session),
+            seats: seats
+                .map(|(device, session)| Seat { device: device.clone(), session: *session, done: false })
+                .collect(),
             started: now,
             moved: now,
             longest_gap_ms: 0,
             no_progress_ms,
             stage: Stage::Load,
+            stage_since: now,
             step: 0,
             steps: 0,
             times: Times::default(),
-        });
-        let recipe = job.plan.recipe(&task.job, task.layer, task.task);
-        let sidecar = job.plan.sidecar(&task.job, task.layer, task.task);
-        let timeout_total_ms = job.plan.timeout_total_ms();
+            charged_ms: Some(charged_ms),
+            saved: None,
+        }));
+        let plan = &job.plan;
+        layer.advance(|position| plan.order(task.layer, position));
+        let recipe = plan.recipe(&task.job, task.layer, task.task);
+        let sidecar = plan.sidecar(&task.job, task.layer, task.task);
+        let timeout_total_ms = plan.timeout_total_ms();
         let attempt = AttemptId { task: task.clone(), number, fence };
-        let held = self
-            .workers
-            .get_mut(&device.worker)
-            .and_then(|worker| worker.devices.get_mut(&device.index))
-            .expect("a free device exists");
-        held.busy = Busy::With(attempt.clone());
-        self.free.remove(&device);
         let prefix = self.prefix(&attempt);
-        self.out.commands.push(Command::Start(Box::new(Assignment {
-            session,
-            device,
-            attempt,
-            recipe,
-            prefix,
-            sidecar,
-            timeout_total_ms,
-            timeout_no_progress_ms: no_progress_ms,
-        })));
-        self.changed(&task);
+        for (rank, (device, session)) in devices.into_iter().zip(sessions).enumerate() {
+            let rank = rank as u32;
+            self.withdraw(&device);
+            let held = self
+                .workers
+                .get_mut(&device.worker)
+                .and_then(|worker| worker.devices.get_mut(&device.index))
+                .expect("a free device exists");
+            held.busy = Busy::With(Held { attempt: attempt.clone(), rank });
+            self.out.commands.push(Command::Start(Box::new(Assignment {
+                session: session.expect("a free device's worker is connected"),
+                device,
+                attempt: attempt.clone(),
+                rank,
+                ranks,
+                recipe: recipe.clone(),
+                prefix: prefix.clone(),
+                sidecar: sidecar.clone(),
+                timeout_total_ms,
+                timeout_no_progress_ms: no_progress_ms,
+            })));
+        }
+        self.changed(task);
     }
 
     pub(super) fn attempt_progressed(
@@ -82,6 +109,7 @@ impl Farm {
         now: Time,
         session: SessionId,
         attempt: &AttemptId,
+        rank: u32,
         stage: Stage,
         (step, steps): (u32, u32),
     ) {
@@ -91,8 +119,14 @@ impl Farm {
         let Some(live) = self.live(attempt) else { return };
         live.longest_gap_ms = live.longest_gap_ms.max(now.since(live.moved));
         live.moved = now;
+        if rank != 0 {
+            return;
+        }
+        if live.stage != stage {
+            live.stage_since = now;
+        }
         (live.stage, live.step, live.steps) = (stage, step, steps);
-        let (device, number) = (live.device.clone(), live.number);
+        let (device, number) = (live.device().clone(), live.number);
         self.out.updates.push(Update::Progress {
             task: attempt.task.clone(),
             attempt: number,
@@ -108,12 +142,13 @@ impl Farm {
         now: Time,
         session: SessionId,
         attempt: &AttemptId,
+        rank: u32,
         artifacts: Vec<Artifact>,
         times: Times,
     ) {
         let Some(worker) = self.heard(now, session) else { return };
-        if let Some(device) = self.device_with(&worker, attempt) {
-            self.release_device(&device, attempt);
+        if let Some(device) = self.device_with(&worker, attempt, rank) {
+            self.release_device(&device, attempt, rank);
         }
         let state = self.task_state(&attempt.task);
         let prefix = self.prefix(attempt);
@@ -123,135 +158,111 @@ impl Farm {
             }
             return;
         };
-        if state != Some(TaskState::Running) {
+        let Some(seat) = live.seats.get_mut(rank as usize) else { return };
+        if state != Some(TaskState::Running) || seat.done {
             return; // said twice, as a worker may that was cut off in between
         }
-        live.times = times;
+        seat.done = true;
+        if rank == 0 {
+            live.times = times;
+            live.saved = artifacts.into_iter().find(|artifact| artifact.path == SIDECAR);
+        }
+        live.longest_gap_ms = live.longest_gap_ms.max(now.since(live.moved));
+        live.moved = now;
+        if live.seats.iter().all(|seat| seat.done) {
+            self.saved(now, attempt);
+        }
+    }
+
+    /// All ranks are done: what they made is decided on, and published.
+    fn saved(&mut self, now: Time, attempt: &AttemptId) {
+        let prefix = self.prefix(attempt);
+        let live = self.live(attempt).expect("the caller found it");
         live.stage = Stage::Save;
-        let (gap, wall) = (live.longest_gap_ms.max(now.since(live.moved)), now.since(live.started));
+        let (gap, wall, saved) = (live.longest_gap_ms, now.since(live.started), live.saved.clone());
         let TaskId { job: id, layer, task } = attempt.task.clone();
         let job = self.jobs.get_mut(&id).expect("a live attempt has a job");
-        job.layers[layer as usize].gap.measured(gap);
-        job.layers[layer as usize].duration.measured(wall);
-        let digest = job.plan.layers()[layer as usize].card.digest.clone();
-        let output = job.plan.recipe(&id, layer, task).output;
+        let known = &mut job.layers[layer as usize];
+        known.gap.measured(gap);
+        known.duration.measured(wall);
+        let card = &job.plan.layers()[layer as usize].card;
+        let (digest, makes) = (card.digest.clone(), card.makes);
         if self.paces.len() < PACES_KEPT || self.paces.contains_key(&digest) {
             self.paces.entry(digest).or_default().measured(wall);
         }
-        if output.makes == Makes::Nothing {
-            self.succeed(now, attempt, Vec::new());
-        } else {
-            self.jobs.get_mut(&id).expect("as above").layers[layer as usize].set(task, TaskState::Publishing);
-            self.changed(&attempt.task);
-            self.out.commands.push(Command::Publish { attempt: attempt.clone(), prefix, artifacts, output });
+        match saved {
+            _ if makes == Makes::Nothing => self.succeed(now, attempt, None),
+            Some(sidecar) => {
+                known.set(task, TaskState::Publishing);
+                let output = job.plan.recipe(&id, layer, task).output;
+                self.settle_share(now, attempt);
+                self.changed(&attempt.task);
+                self.out.commands.push(Command::Publish {
+                    attempt: attempt.clone(),
+                    prefix,
+                    sidecar,
+                    output,
+                });
+            }
+            None => {
+                let message = format!("the worker saved no {SIDECAR}, which lists what it made");
+                let remedy = "its version may differ from the coordinator's: see `croft workers`";
+                self.end_badly(
+                    now,
+                    attempt,
+                    Failure::new(crate::failure::Cause::Internal, message, remedy),
+                    true,
+                );
+            }
         }
     }
 
-    pub(super) fn attempt_failed(
-        &mut self,
-        now: Time,
-        session: SessionId,
-        attempt: &AttemptId,
-        failure: Failure,
-    ) {
-        let Some(worker) = self.heard(now, session) else { return };
-        if let Some(device) = self.device_with(&worker, attempt) {
-            self.release_device(&device, attempt);
-        }
-        if self.task_state(&attempt.task) == Some(TaskState::Running) {
-            self.end_badly(now, attempt, failure);
-        }
-    }
-
-    pub(super) fn published(
-        &mut self,
-        now: Time,
-        attempt: &AttemptId,
-        outcome: Result<Vec<Artifact>, Failure>,
-    ) {
+    pub(super) fn published(&mut self, now: Time, attempt: &AttemptId, outcome: Result<Published, Failure>) {
         if self.live(attempt).is_none() || self.task_state(&attempt.task) != Some(TaskState::Publishing) {
             return;
         }
         match outcome {
-            Ok(artifacts) => self.succeed(now, attempt, artifacts),
-            Err(failure) => self.end_badly(now, attempt, failure),
+            Ok(published) => self.succeed(now, attempt, Some(published)),
+            Err(failure) => self.end_badly(now, attempt, failure, false),
         }
     }
 
-    fn succeed(&mut self, now: Time, attempt: &AttemptId, artifacts: Vec<Artifact>) {
+    fn succeed(&mut self, now: Time, attempt: &AttemptId, published: Option<Published>) {
+        self.settle_share(now, attempt);
         let id = &attempt.task;
         let job = self.jobs.get_mut(&id.job).expect("a live attempt has a job");
+        let model = job.plan.layers()[id.layer as usize].card.digest.clone();
         let layer = &mut job.layers[id.layer as usize];
         layer.set(id.task, TaskState::Succeeded);
         let task = layer.touch(id.task);
-        task.artifacts = artifacts;
+        task.published = published.map(Box::new);
         task.failure = None;
+        task.avoid = None;
         if let Some(live) = task.end(now, None) {
-            job.device_ms += now.since(live.started);
-            if let Some(device) =
-                self.workers.get_mut(&live.device.worker).and_then(|w| w.devices.get_mut(&live.device.index))
-            {
-                device.praised();
+            job.device_ms += live.device_ms(now);
+            for seat in &live.seats {
+                self.avoided.succeeded(&id.job, &model, &seat.device);
+                if let Some(device) = self
+                    .workers
+                    .get_mut(&seat.device.worker)
+                    .and_then(|w| w.devices.get_mut(&seat.device.index))
+                {
+                    device.praised();
+                }
             }
         }
         self.changed(id);
         self.settled(now, id);
     }
 
-    /// Ends a live attempt with a failure and decides what becomes of its task. Nothing for one that is not live.
-    pub(super) fn end_badly(&mut self, now: Time, attempt: &AttemptId, failure: Failure) {
-        let prefix = self.prefix(attempt);
-        let id = &attempt.task;
-        if self.live(attempt).is_none() {
-            return;
-        }
-        let job = self.jobs.get_mut(&id.job).expect("a live attempt has a job");
-        let (retries, cancelled) = (job.plan.retries(), job.cancelled);
-        let layer = &mut job.layers[id.layer as usize];
-        let task = layer.touch(id.task);
-        let live = task.end(now, Some(failure.clone())).expect("it was just found");
-        job.device_ms += now.since(live.started);
-        let verdict = if cancelled { Verdict::Cancel } else { failure.cause.verdict() };
-        if let Verdict::Retry { blame: Blame::Device, .. } = verdict
-            && let Some(device) =
-                self.workers.get_mut(&live.device.worker).and_then(|w| w.devices.get_mut(&live.device.index))
-        {
-            device.blamed(now);
-        }
-        match verdict {
-            Verdict::Fail => {
-                layer.set(id.task, TaskState::Failed);
-                layer.touch(id.task).failure = Some(failure);
-            }
-            Verdict::Cancel => {
-                layer.set(id.task, TaskState::Cancelled);
-                layer.touch(id.task).failure = Some(failure);
-            }
-            Verdict::Again => {
-                layer.retried(failure.cause);
-                job.enqueue(id.layer, id.task, now, now);
-            }
-            Verdict::Retry { wait_ms, blame } => {
-                task.spent += 1;
-                let spent = task.spent;
-                if blame == Blame::Device {
-                    task.avoid = Some(live.device.worker.clone());
-                }
-                if spent > retries {
-                    layer.set(id.task, TaskState::Failed);
-                    layer.touch(id.task).failure = Some(given_up(failure, spent));
-                } else {
-                    layer.retried(failure.cause);
-                    let due = now.plus_ms(retry_wait_ms(wait_ms, spent));
-                    job.enqueue(id.layer, id.task, due, now);
-                    self.delayed.insert((due, id.clone()));
-                }
-            }
-        }
-        self.out.commands.push(Command::Collect { prefix });
-        self.changed(id);
-        if self.task_state(id).is_some_and(TaskState::settled) {
-            self.settled(now, id);
+    /// The devices are free again: what the show was charged is put right. Once an attempt.
+    pub(super) fn settle_share(&mut self, now: Time, attempt: &AttemptId) {
+        let Some(live) = self.live(attempt) else { return };
+        let Some(charged) = live.charged_ms.take() else { return };
+        let (used, devices) = (live.device_ms(now), live.seats.len() as u32);
+        let show = self.jobs.get(&attempt.task.job).map(|job| job.plan.show().to_owned());
+        if let Some(show) = show.and_then(|show| self.shows.get_mut(&show)) {
+            show.settle(devices, charged, used);
         }
     }
 
@@ -259,15 +270,4 @@ impl Farm {
         let layer = self.jobs.get(&id.job)?.layers.get(id.layer as usize)?;
         (id.task < layer.total).then(|| layer.state(id.task))
     }
-}
-
-/// The last failure of a task whose tries are spent.
-fn given_up(failure: Failure, tries: u32) -> Failure {
-    let Failure { cause, message, remedy } = failure;
-    let remedy = if remedy.is_empty() && cause != Cause::Internal {
-        "see its attempts with `croft tasks`, then `croft retry`".to_owned()
-    } else {
-        remedy
-    };
-    Failure { cause, message: format!("{message}; given up after {tries} tries"), remedy }
 }

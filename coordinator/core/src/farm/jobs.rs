@@ -6,10 +6,9 @@ use crate::{
     job::Job,
     plan::Plan,
     record,
-    step::{Command, Update},
+    step::Update,
     time::Time,
     view::TaskState,
-    worker::Busy,
 };
 
 use super::Farm;
@@ -22,6 +21,7 @@ impl Farm {
         }
         let id = self.free_name(plan.name());
         let job = Job::new(plan, request_id.clone(), self.submissions, now);
+        self.shows.entry(job.plan.show().to_owned()).or_default();
         self.submissions += 1;
         let layers = job.layers.len() as u32;
         self.jobs.insert(id.clone(), job);
@@ -56,6 +56,7 @@ impl Farm {
         let Some((_, _, id)) = oldest else { return };
         let job = self.jobs.remove(&id).expect("it was just found");
         self.requests.remove(&job.request_id);
+        self.avoided.drop_job(&id);
         self.out.forgotten.push(record::job_key(&id));
         for (at, layer) in job.layers.iter().enumerate() {
             let chunks: std::collections::BTreeSet<_> = layer
@@ -92,7 +93,8 @@ impl Farm {
                     TaskState::Publishing
                     | TaskState::Succeeded
                     | TaskState::Failed
-                    | TaskState::Cancelled => {}
+                    | TaskState::Cancelled
+                    | TaskState::Skipped => {}
                 }
             }
         }
@@ -106,32 +108,6 @@ impl Farm {
         self.settle_job(now, id);
     }
 
-    /// Takes a running task from its worker and ends its attempt with `failure`.
-    pub(super) fn stop(&mut self, now: Time, task: &TaskId, at_once: bool, failure: Failure) {
-        let lease_ms = self.config.lease_ms;
-        let Some(live) = self
-            .jobs
-            .get(&task.job)
-            .and_then(|job| job.layers[task.layer as usize].tasks.get(&task.task))
-            .and_then(|task| task.live.clone())
-        else {
-            return;
-        };
-        let attempt = crate::ids::AttemptId { task: task.clone(), number: live.number, fence: live.fence };
-        if let Some(session) = live.session {
-            self.out.commands.push(Command::Revoke { session, attempt: attempt.clone(), now: at_once });
-        }
-        if let Some(device) = self
-            .workers
-            .get_mut(&live.device.worker)
-            .and_then(|worker| worker.devices.get_mut(&live.device.index))
-            && device.busy == Busy::With(attempt.clone())
-        {
-            device.busy = Busy::Stopping { attempt: attempt.clone(), until: now.plus_ms(lease_ms) };
-        }
-        self.end_badly(now, &attempt, failure);
-    }
-
     /// Failed and cancelled tasks go back in line with a fresh budget.
     pub(super) fn tasks_retried(&mut self, now: Time, id: &JobId, tasks: &[TaskId]) {
         let Some(job) = self.jobs.get_mut(id) else { return };
@@ -142,9 +118,9 @@ impl Farm {
                 continue;
             }
             match layer.state(task.task) {
-                TaskState::Failed | TaskState::Cancelled => {
+                TaskState::Failed | TaskState::Cancelled | TaskState::Skipped => {
                     let entry = layer.touch(task.task);
-                    entry.spent = 0;
+                    entry.spent.clear();
                     entry.failure = None;
                     entry.avoid = None;
                     // Waiting until all are counted: of two that depend on each other, either may come first here.

@@ -16,7 +16,7 @@ impl Farm {
             let dependents = self.jobs[&task.job].dependents(task.layer);
             for waiting in dependents {
                 let more = match self.jobs[&task.job].layers[task.layer as usize].state(task.task) {
-                    TaskState::Succeeded => {
+                    TaskState::Succeeded | TaskState::Skipped => {
                         self.release(now, &task, waiting);
                         Vec::new()
                     }
@@ -39,7 +39,7 @@ impl Farm {
             job.layers[waiting as usize].release(before.task, now);
         } else {
             let first = &job.layers[before.layer as usize];
-            if first.counts.succeeded == u64::from(first.total) {
+            if first.is_done() {
                 job.layers[waiting as usize].open(now);
             }
         }
@@ -62,7 +62,7 @@ impl Farm {
                 return Vec::new();
             }
             layer.set(next.task, TaskState::Cancelled);
-            layer.touch(next.task).failure = Some(Failure::new(Cause::Cancelled, why, ""));
+            layer.touch(next.task).failure = Some(Box::new(Failure::new(Cause::Cancelled, why, "")));
             self.changed(&next);
             return vec![next];
         }
@@ -75,7 +75,7 @@ impl Farm {
         layer.cancel_rest(&why);
         for task in open {
             layer.set(task, TaskState::Cancelled);
-            layer.touch(task).failure = Some(Failure::new(Cause::Cancelled, why.clone(), ""));
+            layer.touch(task).failure = Some(Box::new(Failure::new(Cause::Cancelled, why.clone(), "")));
             self.out.chunks.insert(crate::record::Chunk::of(&TaskId { task, ..next.clone() }));
         }
         self.refresh(&before.job, waiting);

@@ -2,17 +2,20 @@
 
 use crate::{
     failure::{Cause, Failure},
-    ids::{AttemptId, DeviceId, TaskId, WorkerId},
+    ids::{AttemptId, DeviceId, JobId, TaskId, WorkerId},
     step::{Command, TICK_MS},
     time::Time,
     view::{TaskState, WorkerState},
     worker::Busy,
 };
 
+use std::collections::BTreeSet;
+
 use super::Farm;
 
 /// Workers watch their attempts' deadlines themselves; the farm strikes this much later, for those that do not.
 const GRACE_MS: u64 = 5_000;
+const AGE_EVERY_MS: u64 = 60_000;
 
 impl Farm {
     pub(super) fn check_timers(&mut self, now: Time) {
@@ -20,9 +23,24 @@ impl Farm {
             return;
         }
         self.checked = now;
+        self.age(now);
         self.check_leases(now);
         self.check_stops(now);
         self.check_deadlines(now);
+    }
+
+    /// Counts waiting in, once a minute: layers that were not served rise in their show's line.
+    fn age(&mut self, now: Time) {
+        if now.since(self.aged) < AGE_EVERY_MS {
+            return;
+        }
+        self.aged = now;
+        self.avoided.forget(now);
+        let line = self.ready.values().flatten().map(|ready| (ready.job.clone(), ready.layer.0));
+        let waiting: Vec<(JobId, u32)> = line.collect();
+        for (job, layer) in waiting {
+            self.refresh(&job, layer);
+        }
     }
 
     fn check_leases(&mut self, now: Time) {
@@ -44,15 +62,15 @@ impl Farm {
         let mut over = Vec::new();
         for (id, worker) in &self.workers {
             for (index, device) in &worker.devices {
-                if let Busy::Stopping { attempt, until } = &device.busy
+                if let Busy::Stopping { held, until } = &device.busy
                     && *until <= now
                 {
-                    over.push((DeviceId { worker: id.clone(), index: *index }, attempt.clone()));
+                    over.push((DeviceId { worker: id.clone(), index: *index }, held.clone()));
                 }
             }
         }
-        for (device, attempt) in over {
-            self.release_device(&device, &attempt);
+        for (device, held) in over {
+            self.release_device(&device, &held.attempt, held.rank);
         }
     }
 
@@ -73,6 +91,13 @@ impl Farm {
                 let message = format!("it ran longer than {} s", total_ms as f64 / 1e3);
                 let remedy = "raise policy.timeout.total, or ask for less (steps, size, num_frames)";
                 late.push((attempt.task, Failure::new(Cause::TimeoutTotal, message, remedy)));
+            } else if let Some(ms) = job.plan.stages().of(live.stage)
+                && now.since(live.stage_since) > ms
+            {
+                let stage = format!("{:?}", live.stage).to_lowercase();
+                let message = format!("its stage '{stage}' took longer than {} s", ms as f64 / 1e3);
+                let remedy = format!("raise policy.timeout.{stage}, or look at the worker's rank log");
+                late.push((attempt.task, Failure::new(Cause::TimeoutTotal, message, remedy)));
             } else if now.since(live.moved) > live.no_progress_ms.saturating_add(GRACE_MS) {
                 let message = format!("no step ended for {} s", live.no_progress_ms as f64 / 1e3);
                 let remedy = "look at the worker's rank log; policy.timeout.no_progress sets the limit";
@@ -84,13 +109,9 @@ impl Farm {
         }
     }
 
-    fn running(&self) -> Vec<AttemptId> {
-        let devices = self.workers.values().flat_map(|worker| worker.devices.values());
-        let attempts = devices.filter_map(|device| match &device.busy {
-            Busy::With(attempt) => Some(attempt.clone()),
-            Busy::Free | Busy::Stopping { .. } => None,
-        });
-        attempts.collect()
+    /// Running attempts, each once however many ranks it has.
+    fn running(&self) -> BTreeSet<AttemptId> {
+        self.held().map(|held| held.attempt.clone()).collect()
     }
 
     /// When something would happen by time alone, at the latest; `None` when nothing waits. A tick then is enough.
@@ -110,7 +131,12 @@ impl Farm {
             let task = job.layers[attempt.task.layer as usize].tasks.get(&attempt.task.task)?;
             let live = task.live.as_ref()?;
             let total = live.started.plus_ms(job.plan.timeout_total_ms().saturating_add(GRACE_MS + 1));
-            Some(total.min(live.moved.plus_ms(live.no_progress_ms.saturating_add(GRACE_MS + 1))))
+            let stage = job.plan.stages().of(live.stage).map(|ms| live.stage_since.plus_ms(ms + 1));
+            Some(
+                total
+                    .min(stage.unwrap_or(total))
+                    .min(live.moved.plus_ms(live.no_progress_ms.saturating_add(GRACE_MS + 1))),
+            )
         });
         let stops =
             self.workers.values().flat_map(|worker| worker.devices.values()).filter_map(

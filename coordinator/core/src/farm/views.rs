@@ -1,7 +1,7 @@
 //! Answers to questions. Nothing here changes anything.
 
 use crate::{
-    ids::{AttemptId, DeviceId, JobId, TaskId},
+    ids::{AttemptId, JobId, TaskId},
     job::{Job, Layer},
     model_card::ModelCard,
     plan::Plan,
@@ -129,6 +129,7 @@ impl Farm {
             version: worker.version.clone(),
             tags: worker.tags.clone(),
             seen: worker.seen,
+            locks: worker.locks.clone(),
             devices: worker.devices.values().map(|device| self.view_device(device)).collect(),
         };
         self.workers.iter().map(view).collect()
@@ -183,7 +184,8 @@ impl Farm {
             id: id.clone(),
             show: job.plan.show().to_owned(),
             state: job.state(),
-            priority: job.plan.priority(),
+            priority: job.priority,
+            paused: job.paused,
             labels: job.plan.labels().clone(),
             created: job.created,
             settled: job.settled,
@@ -207,7 +209,7 @@ impl Farm {
         let output =
             if recipe.output.still.is_empty() { recipe.output.frames_dir } else { recipe.output.still };
         let failure = match (task, &layer.rest) {
-            (Some(task), _) => task.failure.clone(),
+            (Some(task), _) => task.failure.as_deref().cloned(),
             (None, Some(why)) => {
                 Some(crate::failure::Failure::new(crate::failure::Cause::Cancelled, &**why, ""))
             }
@@ -222,64 +224,48 @@ impl Farm {
             seed: recipe.seed,
             attempts: task.map(|task| task.attempts()).unwrap_or_default(),
             failure,
-            artifacts: task.map(|task| task.artifacts.clone()).unwrap_or_default(),
+            published: task.and_then(|task| task.published.as_deref().cloned()),
             wait_reason: self.why(job, id, state),
         }
     }
 
-    /// Why a task has not started, in words.
+    /// Why a task has not started, in a few words: what a list can afford. [`Farm::explain`] has all of it.
     fn why(&self, job: &Job, id: &TaskId, state: TaskState) -> String {
         match state {
-            TaskState::Waiting => {
-                let before = job.plan.layers()[id.layer as usize].after.map_or(0, |at| at as usize);
-                let name = &job.plan.layers()[before].name;
-                if job.plan.after_each(id.layer) {
-                    format!("waits for {}/{name}/{:04}", id.job, id.task + 1)
-                } else {
-                    let counts = &job.layers[before].counts;
-                    format!("waits for layer {name}: {} of {} done", counts.succeeded, counts.total())
-                }
-            }
-            TaskState::Queued => {
-                let task = job.layers[id.layer as usize].tasks.get(&id.task);
-                if let Some(due) = task.map(|task| task.not_before)
-                    && due > self.checked
-                {
-                    return format!(
-                        "tries again in {} s after a failure",
-                        due.since(self.checked).div_ceil(1_000)
-                    );
-                }
-                let status = self.status();
-                match (status.workers, status.devices - status.devices_busy.min(status.devices)) {
-                    (0, _) => "no worker is connected".to_owned(),
-                    (_, 0) => format!("all {} devices are busy", status.devices),
-                    (_, _)
-                        if !self.free.is_empty() && self.free.iter().all(|device| self.is_held(device)) =>
-                    {
-                        "every free device is on hold after failures in a row".to_owned()
-                    }
-                    (_, _) => "is next in line".to_owned(),
-                }
-            }
+            TaskState::Waiting => self.waits_for(job, id),
+            TaskState::Queued => self.waits_in_line(job, id),
             TaskState::Running
             | TaskState::Publishing
             | TaskState::Succeeded
             | TaskState::Failed
-            | TaskState::Cancelled => String::new(),
+            | TaskState::Cancelled
+            | TaskState::Skipped => String::new(),
         }
     }
 
-    fn is_held(&self, id: &DeviceId) -> bool {
-        let device = self.workers.get(&id.worker).and_then(|worker| worker.devices.get(&id.index));
-        device.is_some_and(|device| device.held_until > self.checked)
+    fn waits_in_line(&self, job: &Job, id: &TaskId) -> String {
+        if job.paused {
+            return "the job is paused".to_owned();
+        }
+        let task = job.layers[id.layer as usize].tasks.get(&id.task);
+        if let Some(due) = task.map(|task| task.not_before)
+            && due > self.checked
+        {
+            return format!("tries again in {} s after a failure", due.since(self.checked).div_ceil(1_000));
+        }
+        let status = self.status();
+        match (status.workers, status.devices - status.devices_busy.min(status.devices)) {
+            (0, _) => "no worker is connected".to_owned(),
+            (_, 0) => format!("all {} devices are busy", status.devices),
+            (_, _) => "waits its turn; `croft why` tells more".to_owned(),
+        }
     }
 
     fn view_device(&self, device: &Device) -> DeviceView {
         let running = match &device.busy {
             Busy::Free => None,
-            Busy::With(attempt) | Busy::Stopping { attempt, .. } => {
-                self.name(&attempt.task).map(|name| format!("{name}#{}", attempt.number))
+            Busy::With(held) | Busy::Stopping { held, .. } => {
+                self.name(&held.attempt.task).map(|name| format!("{name}#{}", held.attempt.number))
             }
         };
         let held = if device.held_until > self.checked {

@@ -8,7 +8,7 @@ use crate::{
     step::{Command, Joined},
     time::Time,
     view::{TaskState, WorkerState},
-    worker::{Busy, Device, Worker},
+    worker::{Busy, Device, Held, LockKind, Worker},
 };
 
 use super::Farm;
@@ -34,6 +34,9 @@ impl Farm {
             self.out.commands.push(Command::HangUp { session: old });
         }
         let same_process = known.as_ref().is_some_and(|known| known.incarnation == incarnation);
+        // Ends and starts below must not meet devices of the old hello on offer.
+        self.withdraw_worker(&id, known.as_ref());
+        let locks = known.as_ref().map(|known| known.locks.clone()).unwrap_or_default();
         let mut now_has: BTreeMap<u32, Device> = BTreeMap::new();
         let mut broken = Vec::new();
         for info in devices {
@@ -51,10 +54,10 @@ impl Farm {
         // What the farm believes to run there, and the worker does not know of, is lost.
         let gone = known.iter_mut().flat_map(|known| known.devices.values_mut());
         for device in now_has.values_mut().chain(gone) {
-            if let Busy::With(attempt) | Busy::Stopping { attempt, .. } = &device.busy
-                && !(same_process && running.contains(attempt))
+            if let Busy::With(held) | Busy::Stopping { held, .. } = &device.busy
+                && !(same_process && running.contains(&(held.attempt.clone(), held.rank)))
             {
-                broken.push(attempt.clone());
+                broken.push(held.clone());
                 device.busy = Busy::Free;
             }
         }
@@ -67,43 +70,124 @@ impl Farm {
             version,
             tags,
             seen: now,
+            locks,
             devices: now_has,
         };
         self.workers.insert(id.clone(), worker);
+        self.out.workers.insert(id.clone());
         self.out.commands.push(Command::Welcome { session });
-        for attempt in running {
-            self.adopt_or_revoke(&id, session, attempt);
+        for (attempt, rank) in running {
+            self.adopt_or_revoke(&id, session, attempt, rank);
         }
-        for attempt in broken {
+        for Held { attempt, rank } in broken {
             let message = if same_process {
                 format!("{id} does not know of it any more")
             } else {
                 format!("{id} started anew while it ran")
             };
-            self.end_badly(now, &attempt, Failure::new(Cause::LeaseLost, message, ""));
+            self.lose(now, &attempt, rank, Failure::new(Cause::LeaseLost, message, ""));
         }
         self.offer_devices(&id);
     }
 
-    fn adopt_or_revoke(&mut self, id: &WorkerId, session: SessionId, attempt: AttemptId) {
+    /// A rank is gone without a word of its own.
+    fn lose(&mut self, now: Time, attempt: &AttemptId, rank: u32, failure: Failure) {
+        // One that had saved before is not needed any more: its task is being published, or waits for other ranks.
+        let seat = self.live(attempt).and_then(|live| live.seats.get(rank as usize).cloned());
+        if let Some(seat) = seat.filter(|seat| !seat.done) {
+            self.end_badly_on(now, attempt, failure, true, &seat.device);
+        }
+    }
+
+    fn adopt_or_revoke(&mut self, id: &WorkerId, session: SessionId, attempt: AttemptId, rank: u32) {
         let state = self.task_state(&attempt.task);
-        if let Some(live) = self.live(&attempt)
-            && live.device.worker == *id
+        let seat = self.live(&attempt).and_then(|live| live.seats.get_mut(rank as usize));
+        if let Some(seat) = seat
+            && seat.device.worker == *id
             && state == Some(TaskState::Running)
         {
-            live.session = Some(session);
+            seat.session = Some(session);
         } else if state != Some(TaskState::Publishing) || self.live(&attempt).is_none() {
             self.out.commands.push(Command::Revoke { session, attempt, now: true });
         }
     }
 
-    /// Puts the free devices of a connected worker on offer.
-    fn offer_devices(&mut self, id: &WorkerId) {
-        let Some(worker) = self.workers.get(id) else { return };
+    /// Puts the free devices of a worker that takes work on offer.
+    pub(super) fn offer_devices(&mut self, id: &WorkerId) {
+        let Some(worker) = self.workers.get(id).filter(|worker| worker.open()) else { return };
         for (index, device) in &worker.devices {
             if device.busy == Busy::Free {
-                self.free.insert(DeviceId { worker: id.clone(), index: *index });
+                let alike = self.free.entry(worker.class(device)).or_default();
+                alike.insert(DeviceId { worker: id.clone(), index: *index });
             }
+        }
+    }
+
+    /// Takes one device off the offer.
+    pub(super) fn withdraw(&mut self, at: &DeviceId) {
+        let Some(worker) = self.workers.get(&at.worker) else { return };
+        let Some(device) = worker.devices.get(&at.index) else { return };
+        let class = worker.class(device);
+        if let Some(alike) = self.free.get_mut(&class) {
+            alike.remove(at);
+            if alike.is_empty() {
+                self.free.remove(&class);
+            }
+        }
+    }
+
+    /// Takes all devices of a worker off the offer.
+    pub(super) fn withdraw_worker(&mut self, id: &WorkerId, worker: Option<&Worker>) {
+        let Some(worker) = worker else { return };
+        for (index, device) in &worker.devices {
+            let class = worker.class(device);
+            if let Some(alike) = self.free.get_mut(&class) {
+                alike.remove(&DeviceId { worker: id.clone(), index: *index });
+                if alike.is_empty() {
+                    self.free.remove(&class);
+                }
+            }
+        }
+    }
+
+    /// Locks a worker with a reason, or takes a lock off it.
+    pub(super) fn worker_set(
+        &mut self,
+        now: Time,
+        id: &WorkerId,
+        lock: LockKind,
+        reason: Option<String>,
+        give_back: bool,
+    ) {
+        self.withdraw_all(id);
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        let locked = reason.is_some();
+        let changed = match reason {
+            Some(reason) => worker.locks.insert(lock, reason.clone()) != Some(reason),
+            None => worker.locks.remove(&lock).is_some(),
+        };
+        let mut running = Vec::new();
+        for device in worker.devices.values() {
+            if let Busy::With(held) = &device.busy {
+                running.push(held.attempt.clone());
+            }
+        }
+        if changed {
+            self.out.workers.insert(id.clone());
+        }
+        self.offer_devices(id);
+        if locked && give_back {
+            let why = format!("{id} was locked ({})", lock.name());
+            for attempt in running {
+                self.end_badly(now, &attempt, Failure::new(Cause::Yielded, why.clone(), ""), false);
+            }
+        }
+    }
+
+    fn withdraw_all(&mut self, id: &WorkerId) {
+        if let Some(worker) = self.workers.remove(id) {
+            self.withdraw_worker(id, Some(&worker));
+            self.workers.insert(id.clone(), worker);
         }
     }
 
@@ -119,21 +203,21 @@ impl Farm {
     /// A stream ended. Without a goodbye its attempts live on until the lease passes: networks hiccup.
     pub(super) fn worker_left(&mut self, now: Time, session: SessionId, goodbye: bool) {
         let Some(id) = self.sessions.remove(&session) else { return };
+        self.withdraw_all(&id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.session = None;
-        self.free.retain(|device| device.worker != id);
         let mut running = Vec::new();
         for device in worker.devices.values() {
-            if let Busy::With(attempt) = &device.busy {
-                running.push(attempt.clone());
+            if let Busy::With(held) = &device.busy {
+                running.push(held.clone());
             }
         }
         if goodbye {
             self.forsake(now, &id, WorkerState::Gone, Cause::Yielded, "its worker said goodbye");
         } else {
-            for attempt in running {
-                if let Some(live) = self.live(&attempt) {
-                    live.session = None;
+            for Held { attempt, rank } in running {
+                if let Some(seat) = self.live(&attempt).and_then(|live| live.seats.get_mut(rank as usize)) {
+                    seat.session = None;
                 }
             }
         }
@@ -141,22 +225,22 @@ impl Farm {
 
     /// Ends everything that runs on a worker, which is gone or lost.
     pub(super) fn forsake(&mut self, now: Time, id: &WorkerId, state: WorkerState, cause: Cause, why: &str) {
+        self.withdraw_all(id);
         let Some(worker) = self.workers.get_mut(id) else { return };
         worker.state = state;
         if let Some(session) = worker.session.take() {
             self.sessions.remove(&session);
             self.out.commands.push(Command::HangUp { session });
         }
-        self.free.retain(|device| device.worker != *id);
         let mut ended = Vec::new();
         for device in worker.devices.values_mut() {
             match std::mem::replace(&mut device.busy, Busy::Free) {
-                Busy::With(attempt) => ended.push(attempt),
+                Busy::With(held) => ended.push(held),
                 Busy::Free | Busy::Stopping { .. } => {}
             }
         }
-        for attempt in ended {
-            self.end_badly(now, &attempt, Failure::new(cause, format!("{why} ({id})"), ""));
+        for Held { attempt, rank } in ended {
+            self.lose(now, &attempt, rank, Failure::new(cause, format!("{why} ({id})"), ""));
         }
     }
 
@@ -168,36 +252,46 @@ impl Farm {
         resident_models: Vec<String>,
     ) {
         let Some(id) = self.heard(now, session) else { return };
-        if let Some(device) = self.workers.get_mut(&id).and_then(|worker| worker.devices.get_mut(&index)) {
-            device.info.resident_models = resident_models;
+        let at = DeviceId { worker: id.clone(), index };
+        self.withdraw(&at);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(device) = worker.devices.get_mut(&index) else { return };
+        device.info.resident_models = resident_models;
+        if device.busy == Busy::Free {
+            self.offer(&at);
         }
     }
 
-    /// The device of an attempt that its worker is done with.
-    pub(super) fn release_device(&mut self, at: &DeviceId, attempt: &AttemptId) -> Option<&mut Device> {
-        let worker = self.workers.get_mut(&at.worker)?;
-        let connected = worker.session.is_some();
-        let device = worker.devices.get_mut(&at.index)?;
-        match &device.busy {
-            Busy::With(held) | Busy::Stopping { attempt: held, .. } if held == attempt => {
-                device.busy = Busy::Free;
-                if connected {
-                    self.free.insert(at.clone());
-                }
-            }
-            Busy::Free | Busy::With(_) | Busy::Stopping { .. } => {}
-        }
-        Some(device)
+    /// Puts one free device on offer, when its worker takes work.
+    fn offer(&mut self, at: &DeviceId) {
+        let Some(worker) = self.workers.get(&at.worker).filter(|worker| worker.open()) else { return };
+        let Some(device) = worker.devices.get(&at.index) else { return };
+        self.free.entry(worker.class(device)).or_default().insert(at.clone());
     }
 
-    /// Which device of `id` holds `attempt`.
-    pub(super) fn device_with(&self, id: &WorkerId, attempt: &AttemptId) -> Option<DeviceId> {
+    /// The device of a rank that its worker is done with.
+    pub(super) fn release_device(&mut self, at: &DeviceId, attempt: &AttemptId, rank: u32) {
+        let device = self.workers.get_mut(&at.worker).and_then(|worker| worker.devices.get_mut(&at.index));
+        let Some(device) = device else { return };
+        if device.holds(attempt, rank) {
+            device.busy = Busy::Free;
+            self.offer(at);
+        }
+    }
+
+    /// Which device of `id` holds a rank of `attempt`.
+    pub(super) fn device_with(&self, id: &WorkerId, attempt: &AttemptId, rank: u32) -> Option<DeviceId> {
         let worker = self.workers.get(id)?;
-        let holds = |device: &Device| match &device.busy {
-            Busy::With(held) | Busy::Stopping { attempt: held, .. } => held == attempt,
-            Busy::Free => false,
-        };
-        let (index, _) = worker.devices.iter().find(|(_, device)| holds(device))?;
+        let (index, _) = worker.devices.iter().find(|(_, device)| device.holds(attempt, rank))?;
         Some(DeviceId { worker: id.clone(), index: *index })
+    }
+
+    /// Every rank that runs as far as the farm knows, those being stopped left out.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
+        let devices = self.workers.values().flat_map(|worker| worker.devices.values());
+        devices.filter_map(|device| match &device.busy {
+            Busy::With(held) => Some(held),
+            Busy::Free | Busy::Stopping { .. } => None,
+        })
     }
 }

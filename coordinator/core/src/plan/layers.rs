@@ -90,6 +90,7 @@ impl LayerPlan {
             }
         }
         plan.check_seed(ground, report);
+        plan.check_ranks(report);
         for param in &layer.params {
             plan.param(param, ground, report);
         }
@@ -126,6 +127,15 @@ impl LayerPlan {
         }
         self.params.insert(name.clone(), ParamValue::Text(value.source.clone()));
         self.varying.push((name.clone(), kind, value.clone()));
+    }
+
+    fn check_ranks(&self, report: &mut Report) {
+        let (ranks, max) = (self.spec.resources.ranks, self.card.ranks_max);
+        if ranks > max {
+            let message =
+                format!("{ranks} ranks for one task, and {} takes {max} at most", quoted(&self.card.name));
+            report.add(&self.spec.model_place, message, format!("write 'ranks: {max}' or 'ranks: auto'"));
+        }
     }
 
     fn check_seed(&self, ground: &Ground<'_>, report: &mut Report) {

@@ -4,6 +4,7 @@ use super::{
     axes::Axis,
     read::{Fields, Found, entries},
     report::{Place, Report, did_you_mean, quoted},
+    resources::{self, Resources},
     template::Template,
     tree::{Entry, Node, Value, join},
 };
@@ -43,6 +44,7 @@ pub struct Layer {
     pub dtype: String,
     /// Bits of a channel in PNG files: 8 or 16.
     pub png_bits: u8,
+    pub resources: Resources,
     pub(crate) model_place: Place,
     pub(crate) prompt: Template,
     pub(crate) negative_prompt: Template,
@@ -199,7 +201,8 @@ impl<'a> Reader<'a> {
         let negative_prompt = self.template("negative_prompt", true, report);
         let (params, params_seed) = self.params(report);
         let seed = self.template("seed", false, report);
-        self.resources(report);
+        let resources =
+            self.get("resources").map(|found| resources::read(&found, report)).unwrap_or_default();
         let dtype = self.one_of("dtype", &["auto", "f32", "bf16"], "auto", report);
         let png = self.one_of("png", &["8", "16"], "8", report);
         let output = self.template("output", true, report);
@@ -211,6 +214,7 @@ impl<'a> Reader<'a> {
             after: self.after[self.at].map(|at| u32::try_from(at).expect("LAYERS_MAX")),
             dtype,
             png_bits: if png == "16" { 16 } else { 8 },
+            resources,
             model_place,
             prompt: prompt?,
             negative_prompt: negative_prompt?.unwrap_or_else(|| Template::made(Vec::new(), here)),
@@ -264,23 +268,6 @@ impl<'a> Reader<'a> {
         }
         params.sort_by(|a, b| a.name.cmp(&b.name));
         (params, seed)
-    }
-
-    fn resources(&self, report: &mut Report) {
-        let Some(found) = self.get("resources") else { return };
-        let Some(fields) = Fields::of(found.node, &found.place.field, &["ranks"], report) else { return };
-        let Some(ranks) = fields.get(&found.place.field, "ranks") else { return };
-        if let Some(text) = ranks.text(report)
-            && text != "auto"
-            && text != "1"
-        {
-            let message = format!("{} ranks for one task are not possible here", quoted(text));
-            report.add(
-                &ranks.place,
-                message,
-                "write 'ranks: auto' or 'ranks: 1'; tasks run side by side instead",
-            );
-        }
     }
 
     fn one_of(&self, key: &str, known: &[&str], default: &str, report: &mut Report) -> String {

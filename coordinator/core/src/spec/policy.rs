@@ -8,7 +8,7 @@ use super::{
     report::{Place, Report, did_you_mean, quoted},
     tree::{Entry, Value, join},
 };
-use crate::ids::JobId;
+use crate::{failure::Cause, ids::JobId, step::Stage};
 
 const RETRIES_MAX: i64 = 100;
 const RETRIES: u32 = 3;
@@ -17,6 +17,7 @@ const TIMEOUT_TOTAL_MS: u64 = 6 * 3_600_000;
 const TIMEOUT_MS_MAX: u64 = 30 * 24 * 3_600_000;
 const NO_PROGRESS_TIMES: f64 = 8.0;
 const NO_PROGRESS_TIMES_MAX: f64 = 1000.0;
+const TIMEOUTS: [&str; 7] = ["total", "no_progress", "load", "encode", "denoise", "decode", "save"];
 const LABELS_MAX: usize = 64;
 const LABEL_BYTES_MAX: usize = 256;
 
@@ -36,17 +37,48 @@ pub(crate) enum Order {
     Interleave(usize),
 }
 
+/// How often a task is tried again, by the cause of its failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retries {
+    pub default: u32,
+    pub by_cause: BTreeMap<Cause, u32>,
+}
+
+impl Retries {
+    /// Tries after the first that a cause is worth.
+    #[must_use]
+    pub fn of(&self, cause: Cause) -> u32 {
+        self.by_cause.get(&cause).copied().unwrap_or(self.default)
+    }
+}
+
+/// The longest that each stage of an attempt may take, milliseconds; what is left out has only the total.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StageLimits(pub [Option<u64>; 5]);
+
+impl StageLimits {
+    #[must_use]
+    pub fn of(&self, stage: Stage) -> Option<u64> {
+        self.0[stage as usize]
+    }
+}
+
+/// In the order of [`Stage`].
+const STAGES: [&str; 5] = ["load", "encode", "denoise", "decode", "save"];
+
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
-    pub(crate) retries: u32,
+    pub(crate) retries: Retries,
     pub(crate) timeout_total_ms: u64,
+    pub(crate) stages: StageLimits,
     pub(crate) no_progress: NoProgress,
     pub(crate) order: Order,
 }
 
 pub(crate) fn read(found: Option<Found<'_>>, axes: &[Axis], report: &mut Report) -> Policy {
     let mut policy = Policy {
-        retries: RETRIES,
+        retries: Retries { default: RETRIES, by_cause: BTreeMap::new() },
+        stages: StageLimits::default(),
         timeout_total_ms: TIMEOUT_TOTAL_MS,
         no_progress: NoProgress::Times(NO_PROGRESS_TIMES),
         order: Order::Natural,
@@ -55,14 +87,16 @@ pub(crate) fn read(found: Option<Found<'_>>, axes: &[Axis], report: &mut Report)
     let Some(fields) = Fields::of(found.node, "policy", &["retries", "timeout", "order"], report) else {
         return policy;
     };
-    if let Some(retries) =
-        fields.get("policy", "retries").and_then(|found| found.whole(0, RETRIES_MAX, report))
-    {
-        policy.retries = u32::try_from(retries).expect("RETRIES_MAX");
+    if let Some(found) = fields.get("policy", "retries") {
+        retries(&found, &mut policy.retries, report);
     }
     if let Some(timeout) = fields.get("policy", "timeout")
-        && let Some(fields) = Fields::of(timeout.node, "policy.timeout", &["total", "no_progress"], report)
+        && let Some(fields) = Fields::of(timeout.node, "policy.timeout", &TIMEOUTS, report)
     {
+        for (at, stage) in STAGES.iter().enumerate() {
+            let found = fields.get("policy.timeout", stage);
+            policy.stages.0[at] = found.and_then(|found| duration_ms(&found, report));
+        }
         if let Some(ms) = fields.get("policy.timeout", "total").and_then(|found| duration_ms(&found, report))
         {
             policy.timeout_total_ms = ms;
@@ -77,6 +111,28 @@ pub(crate) fn read(found: Option<Found<'_>>, axes: &[Axis], report: &mut Report)
         policy.order = order;
     }
     policy
+}
+
+/// A number for every cause, or a map of causes with `default` for the others.
+fn retries(found: &Found<'_>, retries: &mut Retries, report: &mut Report) {
+    let number = |found: &Found<'_>, report: &mut Report| {
+        found.whole(0, RETRIES_MAX, report).map(|n| u32::try_from(n).expect("RETRIES_MAX"))
+    };
+    if !matches!(found.node.value, Value::Map(_)) {
+        retries.default = number(found, report).unwrap_or(RETRIES);
+        return;
+    }
+    let causes: Vec<&str> = Cause::RETRIED.iter().map(|cause| cause.name()).collect();
+    let known: Vec<&str> = causes.iter().copied().chain(["default"]).collect();
+    let Some(fields) = Fields::of(found.node, "policy.retries", &known, report) else { return };
+    if let Some(default) = fields.get("policy.retries", "default").and_then(|f| number(&f, report)) {
+        retries.default = default;
+    }
+    for cause in Cause::RETRIED {
+        if let Some(tries) = fields.get("policy.retries", cause.name()).and_then(|f| number(&f, report)) {
+            retries.by_cause.insert(cause, tries);
+        }
+    }
 }
 
 fn no_progress(found: &Found<'_>, report: &mut Report) -> Option<NoProgress> {

@@ -80,7 +80,7 @@ fn a_value_in_a_message_is_short_and_on_one_line() {
 fn what_is_left_out_has_its_default() {
     let spec = read(&format!("{HEAD}{LAYER}")).expect("a good spec");
     assert_eq!((spec.name(), spec.show(), spec.priority), ("shots", "default", 50));
-    assert_eq!((spec.policy.retries, spec.policy.timeout_total_ms), (3, 21_600_000));
+    assert_eq!((spec.policy.retries.default, spec.policy.timeout_total_ms), (3, 21_600_000));
     assert_eq!(spec.policy.no_progress, NoProgress::Times(8.0));
     assert_eq!((spec.layers[0].dtype.as_str(), spec.layers[0].png_bits), ("auto", 8));
     assert_eq!(spec.models(), ["m"]);

@@ -4,7 +4,7 @@
 use croft_core::{
     failure::Cause,
     ids::SessionId,
-    step::{Assignment, Event},
+    step::{Assignment, Event, Published},
     view::{JobState, Selector, TaskState},
 };
 
@@ -101,8 +101,11 @@ fn history(seed: u64) {
 
 /// Lets the shell answer; each task may be published once.
 fn publish(house: &mut House, published: &mut std::collections::BTreeMap<croft_core::ids::TaskId, u32>) {
-    for (attempt, artifacts) in std::mem::take(&mut house.publishing) {
+    for (attempt, sidecar) in std::mem::take(&mut house.publishing) {
         *published.entry(attempt.task.clone()).or_default() += 1;
-        house.happens(Event::Published { attempt, outcome: Ok(artifacts) });
+        house.happens(Event::Published {
+            attempt,
+            outcome: Ok(Published { sidecar: sidecar, files: 1, bytes: 1 }),
+        });
     }
 }

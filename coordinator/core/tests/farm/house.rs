@@ -9,7 +9,9 @@ use croft_core::{
     model_card::{Makes, ModelCard, ParamKind, ParamRule, ParamValue},
     plan::Plan,
     spec::{self, Source},
-    step::{Artifact, Assignment, Command, DeviceInfo, Event, Joined, Stage, Times, Update, Write},
+    step::{
+        Artifact, Assignment, Command, DeviceInfo, Event, Joined, Published, Stage, Times, Update, Write,
+    },
     time::Time,
     view::{Selector, TaskState, TaskView},
 };
@@ -19,7 +21,7 @@ pub(crate) struct House {
     pub(crate) farm: Farm,
     pub(crate) now: Time,
     pub(crate) started: Vec<Assignment>,
-    pub(crate) publishing: Vec<(AttemptId, Vec<Artifact>)>,
+    pub(crate) publishing: Vec<(AttemptId, Artifact)>,
     pub(crate) revoked: Vec<(SessionId, AttemptId, bool)>,
     pub(crate) refused: Vec<(SessionId, String)>,
     pub(crate) hung_up: Vec<SessionId>,
@@ -27,6 +29,8 @@ pub(crate) struct House {
     pub(crate) accepted: Vec<(String, JobId)>,
     pub(crate) store: BTreeMap<String, Vec<u8>>,
     pub(crate) writes: usize,
+    /// Of the largest gang.
+    pub(crate) ranks: u32,
     sessions: u64,
 }
 
@@ -44,6 +48,7 @@ impl House {
             accepted: Vec::new(),
             store: BTreeMap::new(),
             writes: 0,
+            ranks: 1,
             sessions: 0,
         }
     }
@@ -62,7 +67,7 @@ impl House {
             for command in step.commands {
                 match command {
                     Command::Start(assignment) => self.started.push(*assignment),
-                    Command::Publish { attempt, artifacts, .. } => self.publishing.push((attempt, artifacts)),
+                    Command::Publish { attempt, sidecar, .. } => self.publishing.push((attempt, sidecar)),
                     Command::Revoke { session, attempt, now } => self.revoked.push((session, attempt, now)),
                     Command::Refuse { session, reason } => self.refused.push((session, reason)),
                     Command::HangUp { session } => self.hung_up.push(session),
@@ -106,6 +111,21 @@ impl House {
         incarnation: &str,
         running: Vec<AttemptId>,
     ) -> SessionId {
+        self.joins(name, devices, incarnation, running, Vec::new())
+    }
+
+    pub(crate) fn join_tagged(&mut self, name: &str, devices: u32, tags: &[&str]) -> SessionId {
+        self.joins(name, devices, name, Vec::new(), tags.iter().map(|tag| (*tag).to_owned()).collect())
+    }
+
+    fn joins(
+        &mut self,
+        name: &str,
+        devices: u32,
+        incarnation: &str,
+        running: Vec<AttemptId>,
+        tags: Vec<String>,
+    ) -> SessionId {
         self.sessions += 1;
         let session = SessionId(self.sessions);
         let device = |index| DeviceInfo {
@@ -122,9 +142,9 @@ impl House {
             incarnation: incarnation.to_owned(),
             host: "host".to_owned(),
             version: "0".to_owned(),
-            tags: Vec::new(),
+            tags,
             devices: (0..devices).map(device).collect(),
-            running,
+            running: running.into_iter().map(|attempt| (attempt, 0)).collect(),
         })));
         session
     }
@@ -141,18 +161,26 @@ impl House {
     }
 
     pub(crate) fn saves(&mut self, a: &Assignment) {
-        self.reports_saved(a.session, &a.attempt);
+        let artifacts = if a.rank == 0 { vec![file("0001.png"), file("sidecar.json")] } else { Vec::new() };
+        self.happens(Event::AttemptSaved {
+            session: a.session,
+            attempt: a.attempt.clone(),
+            rank: a.rank,
+            artifacts,
+            times: Times::default(),
+        });
     }
 
     pub(crate) fn reports_saved(&mut self, session: SessionId, attempt: &AttemptId) {
-        let artifacts = vec![file("0001.png")];
+        let artifacts = vec![file("0001.png"), file("sidecar.json")];
         let attempt = attempt.clone();
-        self.happens(Event::AttemptSaved { session, attempt, artifacts, times: Times::default() });
+        self.happens(Event::AttemptSaved { session, attempt, rank: 0, artifacts, times: Times::default() });
     }
 
     pub(crate) fn publishes(&mut self) {
-        for (attempt, artifacts) in std::mem::take(&mut self.publishing) {
-            self.happens(Event::Published { attempt, outcome: Ok(artifacts) });
+        for (attempt, sidecar) in std::mem::take(&mut self.publishing) {
+            let outcome = Ok(Published { sidecar, files: 1, bytes: 1 });
+            self.happens(Event::Published { attempt, outcome });
         }
     }
 
@@ -163,12 +191,24 @@ impl House {
 
     pub(crate) fn fails(&mut self, a: &Assignment, cause: Cause) {
         let failure = Failure::new(cause, "as the test says", "");
-        self.happens(Event::AttemptFailed { session: a.session, attempt: a.attempt.clone(), failure });
+        self.happens(Event::AttemptFailed {
+            session: a.session,
+            attempt: a.attempt.clone(),
+            rank: a.rank,
+            failure,
+        });
     }
 
     pub(crate) fn steps(&mut self, a: &Assignment, step: u32) {
         let (session, attempt) = (a.session, a.attempt.clone());
-        let event = Event::AttemptProgressed { session, attempt, stage: Stage::Denoise, step, steps: 10 };
+        let event = Event::AttemptProgressed {
+            session,
+            attempt,
+            rank: a.rank,
+            stage: Stage::Denoise,
+            step,
+            steps: 10,
+        };
         self.happens(event);
     }
 
@@ -197,6 +237,7 @@ impl House {
                 (TaskState::Succeeded, view.counts.succeeded),
                 (TaskState::Failed, view.counts.failed),
                 (TaskState::Cancelled, view.counts.cancelled),
+                (TaskState::Skipped, view.counts.skipped),
             ] {
                 let found = tasks.iter().filter(|task| task.state == state).count() as u64;
                 assert_eq!(found, counted, "{}: tasks that are {state:?}", view.id);
@@ -223,10 +264,12 @@ impl House {
         for worker in self.farm.workers() {
             held.extend(worker.devices.into_iter().filter_map(|device| device.running));
         }
-        let all = held.len();
-        held.sort();
-        held.dedup();
-        assert_eq!(held.len(), all, "no attempt is on two devices");
+        if self.ranks == 1 {
+            let all = held.len();
+            held.sort();
+            held.dedup();
+            assert_eq!(held.len(), all, "no attempt is on two devices");
+        }
     }
 }
 
@@ -282,5 +325,6 @@ fn card(name: &str) -> ModelCard {
         makes: if name == "nothing" { Makes::Nothing } else { Makes::Clip },
         params: BTreeMap::from([("steps".to_owned(), steps)]),
         prompt_bytes_max: 10_000,
+        ranks_max: 64,
     }
 }

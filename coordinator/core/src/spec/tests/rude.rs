@@ -144,8 +144,12 @@ const RUDE: &[(&str, &str)] = &[
     ),
     ("layers: [{name: a, model: m, prompt: x, seed: \"{seed}\"}]\n", "the seed cannot follow itself"),
     (
-        "layers: [{name: a, model: m, prompt: x, resources: {ranks: 4}}]\n",
-        "4:60: layers[0].resources.ranks: '4' ranks for one task are not possible here; write 'ranks: auto' or 'ranks: 1'",
+        "layers: [{name: a, model: m, prompt: x, resources: {ranks: 65}}]\n",
+        "4:60: layers[0].resources.ranks: '65' is no whole number from 1 to 64; write a whole number from 1 to 64",
+    ),
+    (
+        "layers: [{name: a, model: m, prompt: x, resources: {pool: [A B]}}]\n",
+        "4:60: layers[0].resources.pool: 'A B' cannot be a name; use 1 to 63 of a-z, 0-9, '-', '_' and '.', beginning with a letter or digit",
     ),
     (
         "layers: [{name: a, model: m, prompt: x, dtype: fp16}]\n",

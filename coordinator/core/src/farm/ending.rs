@@ -1,0 +1,181 @@
+//! How an attempt ends badly, and what becomes of its task. A gang ends as a whole: one rank's failure ends them all.
+
+use crate::{
+    failure::{Blame, Cause, Failure, Verdict, retry_wait_ms},
+    ids::{AttemptId, DeviceId, SessionId, TaskId},
+    step::Command,
+    task::short,
+    time::Time,
+    view::TaskState,
+    worker::Busy,
+};
+
+use super::Farm;
+
+/// A task that was given back this often waits a little before it starts anew.
+const YIELDS_FREE: u32 = 3;
+const YIELD_WAIT_MS: u64 = 1_000;
+
+impl Farm {
+    pub(super) fn attempt_failed(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        attempt: &AttemptId,
+        rank: u32,
+        failure: Failure,
+    ) {
+        let Some(worker) = self.heard(now, session) else { return };
+        if let Some(device) = self.device_with(&worker, attempt, rank) {
+            self.release_device(&device, attempt, rank);
+        }
+        let failed_on =
+            self.live(attempt).and_then(|live| Some(live.seats.get(rank as usize)?.device.clone()));
+        if self.task_state(&attempt.task) == Some(TaskState::Running)
+            && let Some(device) = failed_on
+        {
+            self.end_badly_on(now, attempt, failure, true, &device);
+        }
+    }
+
+    /// Takes a running task from its workers and ends its attempt with `failure`.
+    pub(super) fn stop(&mut self, now: Time, task: &TaskId, at_once: bool, failure: Failure) {
+        let live = self
+            .jobs
+            .get(&task.job)
+            .and_then(|job| job.layers[task.layer as usize].tasks.get(&task.task))
+            .and_then(|task| task.live.as_ref());
+        let Some(live) = live else { return };
+        let attempt = AttemptId { task: task.clone(), number: live.number, fence: live.fence };
+        self.end_badly(now, &attempt, failure, at_once);
+    }
+
+    /// [`Self::end_badly_on`], with rank 0's device to blame.
+    pub(super) fn end_badly(&mut self, now: Time, attempt: &AttemptId, failure: Failure, at_once: bool) {
+        let Some(device) = self.live(attempt).map(|live| live.device().clone()) else { return };
+        self.end_badly_on(now, attempt, failure, at_once, &device);
+    }
+
+    /// Ends a live attempt with a failure that happened on `device`, and decides what becomes of its task. Ranks that
+    /// still run are revoked. Nothing for an attempt that is not live.
+    pub(super) fn end_badly_on(
+        &mut self,
+        now: Time,
+        attempt: &AttemptId,
+        failure: Failure,
+        at_once: bool,
+        device: &DeviceId,
+    ) {
+        if self.live(attempt).is_none() {
+            return;
+        }
+        self.settle_share(now, attempt);
+        self.revoke_ranks(now, attempt, at_once);
+        let prefix = self.prefix(attempt);
+        let failure = short(failure);
+        let id = &attempt.task;
+        let job = self.jobs.get_mut(&id.job).expect("a live attempt has a job");
+        let cancelled = job.cancelled;
+        let retries = job.plan.retries().of(failure.cause);
+        let model = job.plan.layers()[id.layer as usize].card.digest.clone();
+        let layer = &mut job.layers[id.layer as usize];
+        let task = layer.touch(id.task);
+        let live = task.end(now, Some(failure.clone())).expect("it was just found");
+        job.device_ms += live.device_ms(now);
+        let verdict = if cancelled { Verdict::Cancel } else { failure.cause.verdict() };
+        match verdict {
+            Verdict::Fail => {
+                layer.set(id.task, TaskState::Failed);
+                layer.touch(id.task).failure = Some(Box::new(failure));
+            }
+            Verdict::Cancel => {
+                layer.set(id.task, TaskState::Cancelled);
+                layer.touch(id.task).failure = Some(Box::new(failure));
+            }
+            Verdict::Again => {
+                task.yielded += 1;
+                let often = task.yielded.saturating_sub(YIELDS_FREE);
+                let wait_ms = if often == 0 { 0 } else { retry_wait_ms(YIELD_WAIT_MS, often) };
+                layer.retried(failure.cause);
+                self.enqueue_at(now, id, wait_ms);
+            }
+            Verdict::Retry { wait_ms, blame } => {
+                let spent = task.spent.entry(failure.cause).or_default();
+                *spent += 1;
+                let spent = *spent;
+                if blame == Blame::Device {
+                    task.avoid = Some(device.worker.clone());
+                }
+                if spent > retries {
+                    layer.set(id.task, TaskState::Failed);
+                    layer.touch(id.task).failure = Some(Box::new(given_up(failure, spent)));
+                } else {
+                    layer.retried(failure.cause);
+                    self.enqueue_at(now, id, retry_wait_ms(wait_ms, spent));
+                }
+                if blame == Blame::Device {
+                    self.blame(now, id, &model, device);
+                }
+            }
+        }
+        self.out.commands.push(Command::Collect { prefix });
+        self.changed(id);
+        if self.task_state(id).is_some_and(TaskState::settled) {
+            self.settled(now, id);
+        }
+    }
+
+    fn enqueue_at(&mut self, now: Time, id: &TaskId, wait_ms: u64) {
+        let due = now.plus_ms(wait_ms);
+        let job = self.jobs.get_mut(&id.job).expect("a live attempt has a job");
+        job.enqueue(id.layer, id.task, due, now);
+        if due > now {
+            self.delayed.insert((due, id.clone()));
+        }
+    }
+
+    fn blame(&mut self, now: Time, task: &TaskId, model: &str, device: &DeviceId) {
+        self.avoided.failed(now, &task.job, model, device);
+        let known = self.workers.get_mut(&device.worker).and_then(|w| w.devices.get_mut(&device.index));
+        if let Some(known) = known {
+            known.blamed(now, &task.job);
+        }
+    }
+
+    /// Tells the workers of all ranks that still run to stop; their devices are theirs until they say so, or a lease
+    /// later.
+    fn revoke_ranks(&mut self, now: Time, attempt: &AttemptId, at_once: bool) {
+        let until = now.plus_ms(self.config.lease_ms);
+        let Some(live) = self.live(attempt) else { return };
+        let seats = live.seats.clone();
+        let mut told = std::collections::BTreeSet::new();
+        for (rank, seat) in seats.into_iter().enumerate() {
+            let device =
+                self.workers.get_mut(&seat.device.worker).and_then(|w| w.devices.get_mut(&seat.device.index));
+            let Some(device) = device else { continue };
+            if let Busy::With(held) = &device.busy
+                && held.attempt == *attempt
+                && held.rank == rank as u32
+            {
+                device.busy = Busy::Stopping { held: held.clone(), until };
+                if let Some(session) = seat.session
+                    && told.insert(session)
+                {
+                    let attempt = attempt.clone();
+                    self.out.commands.push(Command::Revoke { session, attempt, now: at_once });
+                }
+            }
+        }
+    }
+}
+
+/// The last failure of a task whose tries are spent.
+fn given_up(failure: Failure, tries: u32) -> Failure {
+    let Failure { cause, message, remedy } = failure;
+    let remedy = if remedy.is_empty() && cause != Cause::Internal {
+        "see its attempts with `croft tasks`, then `croft retry`".to_owned()
+    } else {
+        remedy
+    };
+    Failure { cause, message: format!("{message}; given up after {tries} tries"), remedy }
+}

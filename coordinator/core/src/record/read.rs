@@ -1,0 +1,87 @@
+//! Records as a store gives them back. One that cannot be read ends the start: a farm that forgets is worse than one
+//! that waits for a person.
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{
+    FenceRecord, JobRecord, LimitRecord, ShowRecord, VERSION, WorkerRecord,
+    chunk::{Chunk, ChunkRecord},
+};
+use crate::ids::{JobId, WorkerId};
+
+/// Why the records of a store cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "record '{key}' has format {version}, and this croft knows formats up to {known}: start the newer croft that \
+         wrote it"
+    )]
+    Newer { key: String, version: u32, known: u32 },
+    #[error(
+        "record '{key}' is damaged ({what}): nothing was changed; restore the store from a copy, or move it away to \
+         start empty"
+    )]
+    Damaged { key: String, what: String },
+    #[error("record '{key}' is none of croft's: this store belongs to something else, or to a newer croft")]
+    Unknown { key: String },
+}
+
+/// All records of a store, by kind.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    pub(crate) fences: u64,
+    pub(crate) jobs: Vec<(JobId, JobRecord)>,
+    pub(crate) chunks: Vec<(Chunk, ChunkRecord)>,
+    pub(crate) workers: Vec<(WorkerId, WorkerRecord)>,
+    pub(crate) shows: Vec<(String, ShowRecord)>,
+    pub(crate) limits: Vec<(String, LimitRecord)>,
+}
+
+impl Records {
+    pub(crate) fn read(all: &[(String, Vec<u8>)]) -> Result<Self, Error> {
+        let mut records = Self::default();
+        for (key, value) in all {
+            let unknown = || Error::Unknown { key: key.clone() };
+            let (kind, name) = key.split_once('/').unwrap_or((key, ""));
+            match kind {
+                "fences" => records.fences = record::<FenceRecord>(key, value)?.limit,
+                "jobs" => {
+                    let job = JobId::new(name).map_err(|_| unknown())?;
+                    records.jobs.push((job, record(key, value)?));
+                }
+                "tasks" => records.chunks.push((chunk(name).ok_or_else(unknown)?, record(key, value)?)),
+                "workers" => {
+                    let worker = WorkerId::new(name).map_err(|_| unknown())?;
+                    records.workers.push((worker, record(key, value)?));
+                }
+                "shows" => records.shows.push((name.to_owned(), record(key, value)?)),
+                "limits" => records.limits.push((name.to_owned(), record(key, value)?)),
+                _ => return Err(unknown()),
+            }
+        }
+        Ok(records)
+    }
+}
+
+fn chunk(name: &str) -> Option<Chunk> {
+    let mut parts = name.split('/');
+    let job = JobId::new(parts.next()?).ok()?;
+    let layer = parts.next()?.parse().ok()?;
+    let index = parts.next()?.parse().ok()?;
+    parts.next().is_none().then_some(Chunk { job, layer, index })
+}
+
+/// Only the version: a later one may have changed all the rest.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+fn record<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, Error> {
+    let damaged = |error: serde_json::Error| Error::Damaged { key: key.to_owned(), what: error.to_string() };
+    let Versioned { version } = serde_json::from_slice(value).map_err(damaged)?;
+    if version > VERSION {
+        return Err(Error::Newer { key: key.to_owned(), version, known: VERSION });
+    }
+    serde_json::from_slice(value).map_err(damaged)
+}

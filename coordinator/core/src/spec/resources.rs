@@ -1,0 +1,100 @@
+//! What a layer asks of the devices that render it.
+
+use super::{
+    read::{Fields, Found},
+    report::{Report, did_you_mean, quoted},
+};
+use crate::ids::JobId;
+
+/// Ranks that one task may be split over, at most.
+const RANKS_MAX: u32 = 64;
+const NAMES_MAX: usize = 16;
+
+/// Where a layer's tasks may run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resources {
+    /// Devices that render one task together; 1 for `auto`, until a model says otherwise.
+    pub ranks: u32,
+    /// All of them on one worker.
+    pub same_worker: bool,
+    /// Tags that a worker must have, each of them.
+    pub tags: Vec<String>,
+    /// Counted things (licences, say) of which a running task holds one each.
+    pub limits: Vec<String>,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self { ranks: 1, same_worker: false, tags: Vec::new(), limits: Vec::new() }
+    }
+}
+
+/// The words for a tag: OpenCue's and Deadline's stand for ours.
+const TAG_WORDS: [&str; 4] = ["tags", "allocation", "pool", "group"];
+const KEYS: [&str; 7] = ["ranks", "topology", "tags", "allocation", "pool", "group", "limits"];
+
+pub(super) fn read(found: &Found<'_>, report: &mut Report) -> Resources {
+    let mut resources = Resources::default();
+    let field = &found.place.field;
+    let Some(fields) = Fields::of(found.node, field, &KEYS, report) else { return resources };
+    if let Some(ranks) = fields.get(field, "ranks")
+        && ranks.text(report).is_some_and(|text| text != "auto")
+        && let Some(number) = ranks.whole(1, i64::from(RANKS_MAX), report)
+    {
+        resources.ranks = u32::try_from(number).expect("1 to RANKS_MAX");
+    }
+    if let Some(topology) = fields.get(field, "topology")
+        && let Some(text) = topology.text(report)
+    {
+        match text {
+            "any" => {}
+            "same_worker" => resources.same_worker = true,
+            other => report.add(
+                &topology.place,
+                format!("{} is no topology", quoted(other)),
+                did_you_mean(other, ["any", "same_worker"]),
+            ),
+        }
+    }
+    for word in TAG_WORDS {
+        if let Some(tags) = fields.get(field, word) {
+            resources.tags.extend(names(&tags, report));
+        }
+    }
+    resources.tags.sort();
+    resources.tags.dedup();
+    if let Some(limits) = fields.get(field, "limits") {
+        resources.limits = names(&limits, report);
+        resources.limits.sort();
+        resources.limits.dedup();
+    }
+    resources
+}
+
+/// One name, or a list of them.
+fn names(found: &Found<'_>, report: &mut Report) -> Vec<String> {
+    let nodes = match &found.node.value {
+        super::tree::Value::List(nodes) => nodes.as_slice(),
+        _ => std::slice::from_ref(found.node),
+    };
+    if nodes.len() > NAMES_MAX {
+        report.add(
+            &found.place,
+            format!("{} names, more than {NAMES_MAX}", nodes.len()),
+            "keep the needed ones",
+        );
+        return Vec::new();
+    }
+    let mut names = Vec::new();
+    for node in nodes {
+        let one = Found { node, place: node.place(found.place.field.clone()) };
+        let Some(text) = one.text(report) else { continue };
+        if JobId::new(text).is_ok() {
+            names.push(text.to_owned());
+        } else {
+            let remedy = "use 1 to 63 of a-z, 0-9, '-', '_' and '.', beginning with a letter or digit";
+            report.add(&one.place, format!("{} cannot be a name", quoted(text)), remedy);
+        }
+    }
+    names
+}
