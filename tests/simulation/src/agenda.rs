@@ -18,42 +18,106 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Occurrence {
     /// The coordinator's loop takes what is in its inbox.
-    Turn { node: usize, life: u32 },
+    Turn {
+        node: usize,
+        life: u32,
+    },
     /// Nothing came for a while: a tick is due.
-    TickDue { node: usize, life: u32 },
+    TickDue {
+        node: usize,
+        life: u32,
+    },
     /// A leader prolongs its lease.
-    Renew { node: usize, life: u32 },
+    Renew {
+        node: usize,
+        life: u32,
+    },
     /// A follower tries to become the leader.
-    Campaign { node: usize, life: u32 },
+    Campaign {
+        node: usize,
+        life: u32,
+    },
     /// The new leader has read the store.
-    Loaded { node: usize, life: u32, epoch: u64 },
+    Loaded {
+        node: usize,
+        life: u32,
+        epoch: u64,
+    },
     /// A commit reaches the state store.
-    CommitArrives { commit: Rc<Commit>, fate: Fate },
-    CommitAnswered { node: usize, life: u32, number: u64, answer: Answer },
+    CommitArrives {
+        commit: Rc<Commit>,
+        fate: Fate,
+    },
+    CommitAnswered {
+        node: usize,
+        life: u32,
+        number: u64,
+        answer: Answer,
+    },
     /// The leader has waited long enough for an answer and sends the commit again.
-    CommitOverdue { node: usize, life: u32, number: u64, sent: u32 },
-    NodeStarts { node: usize, life: u32 },
+    CommitOverdue {
+        node: usize,
+        life: u32,
+        number: u64,
+        sent: u32,
+    },
+    NodeStarts {
+        node: usize,
+        life: u32,
+    },
     /// A message reaches the coordinator's end of a stream.
-    Up { stream: u64, said: Up },
+    Up {
+        stream: u64,
+        said: Up,
+    },
     /// A message reaches the worker's end.
-    Down { stream: u64, said: Down },
+    Down {
+        stream: u64,
+        said: Down,
+    },
     /// Whoever hears nothing gives a stream up.
-    KeepAlive { stream: u64 },
-    Dial { worker: usize, life: u32 },
-    Beat { worker: usize, life: u32, stream: u64 },
+    KeepAlive {
+        stream: u64,
+    },
+    Dial {
+        worker: usize,
+        life: u32,
+    },
+    Beat {
+        worker: usize,
+        life: u32,
+        stream: u64,
+    },
     /// A rank gets a step further.
-    Step { worker: usize, life: u32, device: usize, fence: u64 },
-    WorkerStarts { worker: usize, life: u32 },
+    Step {
+        worker: usize,
+        life: u32,
+        device: usize,
+        fence: u64,
+    },
+    WorkerStarts {
+        worker: usize,
+        life: u32,
+    },
     /// The next operation of a publication reaches the object store.
-    Publication { number: u64 },
+    Publication {
+        number: u64,
+    },
     /// An attempt's leavings are removed.
-    Collected { prefix: String },
+    Collected {
+        prefix: String,
+    },
     /// Somebody thinks of something to do.
     PersonActs,
     /// A request reaches a coordinator.
-    Asked { node: usize, ask: Ask },
+    Asked {
+        node: usize,
+        ask: Ask,
+    },
     /// No answer to a submission came: it is sent again.
-    Resend { request: usize },
+    Resend {
+        request: usize,
+    },
     /// Something breaks.
     Strike,
     /// A stopped process goes on.

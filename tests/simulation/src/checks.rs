@@ -10,10 +10,7 @@ use croft_core::{
     view::{Counts, JobView, Selector, TaskState, TaskView},
 };
 
-use crate::{
-    ledger::At,
-    world::World,
-};
+use crate::world::World;
 
 /// Every so many looks the farm is put together a second time from what is stored, which costs.
 const RECOVER_EVERY: u64 = 6;
@@ -33,14 +30,15 @@ impl World {
         if let Err(what) = self.agrees_with_ledger(&leading.farm) {
             return self.accuse(what);
         }
-        if self.tally.looks % RECOVER_EVERY == 0 && leading.waiting.is_none() {
+        if self.tally.looks.is_multiple_of(RECOVER_EVERY) && leading.waiting.is_none() {
             self.compare_with_store(node);
         }
     }
 
     pub(crate) fn compare_with_ledger(&mut self, node: usize) {
         let Some(leading) = self.nodes[node].leading.as_ref() else { return };
-        if let Err(what) = books_balance(&leading.farm).and_then(|()| self.agrees_with_ledger(&leading.farm)) {
+        if let Err(what) = books_balance(&leading.farm).and_then(|()| self.agrees_with_ledger(&leading.farm))
+        {
             self.accuse(format!("after a recovery: {what}"));
         }
     }
@@ -83,9 +81,10 @@ impl World {
             if show.settings.max_devices != set {
                 return Err(format!("show {} has {:?}, not {set:?}", show.name, show.settings));
             }
-            let running = self.ledger.running().filter(|(task, _)| {
-                self.plan_of(&task.job).is_some_and(|plan| plan.show() == show.name)
-            });
+            let running = self
+                .ledger
+                .running()
+                .filter(|(task, _)| self.plan_of(&task.job).is_some_and(|plan| plan.show() == show.name));
             let devices: u32 = running.map(|(_, ranks)| ranks).sum();
             if devices != show.devices {
                 return Err(format!("show {} holds {} devices, not {devices}", show.name, show.devices));
@@ -177,9 +176,4 @@ fn counts_are_right(job: &JobView, tasks: &[TaskView]) -> Result<(), String> {
         return Err(format!("{} settled: {:?}, with {} open", job.id, job.settled, counted.unsettled()));
     }
     Ok(())
-}
-
-/// Whether an attempt's end is decided for good.
-pub(crate) fn is_done(at: At) -> bool {
-    at == At::Done
 }

@@ -3,21 +3,23 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// Events told with a violation.
-const KEPT: usize = 40;
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Diary {
-    pub(crate) is_on: bool,
+    /// Lines kept; none are written for 0.
+    kept: usize,
     lines: VecDeque<String>,
 }
 
 impl Diary {
+    pub(crate) fn new(kept: usize) -> Self {
+        Self { kept, lines: VecDeque::new() }
+    }
+
     pub(crate) fn say(&mut self, now: u64, words: impl FnOnce() -> String) {
-        if !self.is_on {
+        if self.kept == 0 {
             return;
         }
-        if self.lines.len() == KEPT {
+        if self.lines.len() == self.kept {
             self.lines.pop_front();
         }
         self.lines.push_back(format!("{:>8}.{:03}  {}", now / 1_000, now % 1_000, words()));

@@ -100,13 +100,13 @@ impl World {
             return;
         }
         let (low, high) = self.weather.strike_ms;
-        let next = self.now + self.chance.from_to(low, high);
+        let next = self.now + self.chance.between(low, high);
         self.agenda.note(next, Occurrence::Strike);
         let Some(kind) = self.chance.pick(&self.weather.kinds).copied() else { return };
         let worker = self.chance.below(self.workers.len());
         let node = self.a_node();
-        let short = self.chance.from_to(100, 3_000);
-        let long = if self.chance.per_mille(500) { short } else { self.chance.from_to(3_000, 30_000) };
+        let short = self.chance.between(100, 3_000);
+        let long = if self.chance.per_mille(500) { short } else { self.chance.between(3_000, 30_000) };
         if !self.apply_strike(kind, worker, node, short, long) {
             return;
         }
@@ -194,7 +194,7 @@ impl World {
                 true
             }
             Kind::ClockMoved => {
-                let moved = self.chance.from_to(0, 20_000);
+                let moved = self.chance.between(0, 20_000);
                 self.nodes[node].next_clock = Clock(moved);
                 true
             }

@@ -139,7 +139,8 @@ impl World {
 
     fn enter_job(&mut self, request_id: &str, job: &JobId) -> Result<(), String> {
         let request = request_id.strip_prefix("request-").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
-        let known = self.ledger.jobs.entry(job.clone()).or_insert(JobEntry { request, ..JobEntry::default() });
+        let known =
+            self.ledger.jobs.entry(job.clone()).or_insert(JobEntry { request, ..JobEntry::default() });
         if known.request == request {
             Ok(())
         } else {
@@ -162,7 +163,9 @@ impl World {
             }
             (At::Decided, TaskState::Publishing) | (At::Idle, _) => {}
             (At::Decided, _) => {
-                return Err(format!("{task:?} is {state:?} while its publication is decided and did not fail"));
+                return Err(format!(
+                    "{task:?} is {state:?} while its publication is decided and did not fail"
+                ));
             }
         }
         Ok(())
@@ -234,13 +237,14 @@ impl World {
             let used = self.ledger.running().filter(|(task, _)| holds(task)).count() as u32;
             let max = self.ledger.limits.get(limit).copied();
             if max.is_none_or(|max| used > max) {
-                return Err(format!("{attempt:?} starts, and {used} hold {limit}, of which there are {max:?}"));
+                return Err(format!(
+                    "{attempt:?} starts, and {used} hold {limit}, of which there are {max:?}"
+                ));
             }
         }
         if let Some(Some(max)) = self.ledger.quotas.get(plan.show()) {
-            let of_show = |task: &TaskId| {
-                self.plan_of(&task.job).is_some_and(|other| other.show() == plan.show())
-            };
+            let of_show =
+                |task: &TaskId| self.plan_of(&task.job).is_some_and(|other| other.show() == plan.show());
             let used: u32 =
                 self.ledger.running().filter(|(task, _)| of_show(task)).map(|(_, ranks)| ranks).sum();
             if used > *max {

@@ -5,6 +5,7 @@ mod effects;
 mod lead;
 mod turn;
 
+pub(crate) use lead::{LEASE_MS, config};
 use std::{collections::VecDeque, rc::Rc};
 
 use croft_core::{
@@ -58,14 +59,6 @@ pub(crate) struct Batch {
 
 impl Node {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self {
-            up: false,
-            life: 0,
-            clock,
-            next_clock: clock,
-            stalled: None,
-            cut_until: 0,
-            leading: None,
-        }
+        Self { up: false, life: 0, clock, next_clock: clock, stalled: None, cut_until: 0, leading: None }
     }
 }

@@ -52,7 +52,7 @@ impl World {
             return;
         }
         let (low, high) = self.weather.people_ms;
-        let next = self.now + self.chance.from_to(low, high);
+        let next = self.now + self.chance.between(low, high);
         self.agenda.note(next, Occurrence::PersonActs);
         // Limits and shares first, so that there is something to keep.
         if self.people.requests.len() < self.weather.jobs && self.chance.per_mille(500) {
@@ -61,7 +61,7 @@ impl World {
         if let Some(wish) = self.a_wish()
             && let Some(node) = self.some_leader()
         {
-            let way = self.chance.from_to(1, 30);
+            let way = self.chance.between(1, 30);
             self.agenda.note(self.now + way, Occurrence::Asked { node, ask: Ask::Wish(Box::new(wish)) });
         }
     }
@@ -88,7 +88,8 @@ impl World {
             let plan = &self.catalogue.plans[request.plan];
             (0..plan.layers().len()).all(|layer| {
                 let needs = plan.resources(layer as u32);
-                let fit = there.iter().filter(|worker| needs.tags.iter().all(|tag| worker.tags.contains(tag)));
+                let fit =
+                    there.iter().filter(|worker| needs.tags.iter().all(|tag| worker.tags.contains(tag)));
                 let devices = fit.map(|worker| worker.devices.len());
                 let ranks = needs.ranks as usize;
                 if needs.same_worker { devices.max() >= Some(ranks) } else { devices.sum::<usize>() >= ranks }
@@ -100,10 +101,10 @@ impl World {
         if self.people.requests[request].job.is_some() {
             return;
         }
-        let wait = PATIENCE_MS + self.chance.from_to(0, 500);
+        let wait = PATIENCE_MS + self.chance.between(0, 500);
         self.agenda.note(self.now + wait, Occurrence::Resend { request });
         if let Some(node) = self.some_leader() {
-            let way = self.chance.from_to(1, 30);
+            let way = self.chance.between(1, 30);
             self.agenda.note(self.now + way, Occurrence::Asked { node, ask: Ask::Submit { request } });
         }
     }
@@ -144,18 +145,20 @@ impl World {
     }
 
     fn a_job(&mut self) -> Option<JobId> {
-        let jobs: Vec<JobId> = self.people.requests.iter().filter_map(|request| request.job.clone()).collect();
+        let jobs: Vec<JobId> =
+            self.people.requests.iter().filter_map(|request| request.job.clone()).collect();
         self.chance.pick(&jobs).cloned()
     }
 
     /// Some tasks of a job, those in certain states more often.
     fn some_tasks(&mut self, job: &JobId) -> Vec<TaskId> {
-        let Some(request) = self.people.requests.iter().find(|request| request.job.as_ref() == Some(job)) else {
+        let Some(request) = self.people.requests.iter().find(|request| request.job.as_ref() == Some(job))
+        else {
             return Vec::new();
         };
         let layers: Vec<u32> =
             self.catalogue.plans[request.plan].layers().iter().map(|layer| layer.tasks).collect();
-        let few = self.chance.from_to(0, 900);
+        let few = self.chance.between(0, 900);
         let mut some = Vec::new();
         for (layer, tasks) in layers.into_iter().enumerate() {
             for task in 0..tasks {
@@ -196,13 +199,13 @@ impl World {
             10..=12 => Event::ShowSet {
                 show: (*self.chance.pick(&SHOWS)?).to_owned(),
                 settings: ShowSettings {
-                    weight: self.chance.from_to(1, 300) as u32,
-                    max_devices: on.then(|| self.chance.from_to(1, 5) as u32),
+                    weight: self.chance.between(1, 300) as u32,
+                    max_devices: on.then(|| self.chance.between(1, 5) as u32),
                 },
             },
             _ => Event::LimitSet {
                 limit: (*self.chance.pick(&LIMITS)?).to_owned(),
-                max: (kind != 13).then(|| self.chance.from_to(0, 4) as u32),
+                max: (kind != 13).then(|| self.chance.between(0, 4) as u32),
             },
         })
     }
@@ -219,7 +222,7 @@ impl World {
             }
         }
         let jobs: Vec<JobView> = farm.jobs();
-        for job in jobs.iter().filter(|job| job.paused) {
+        for job in jobs.iter().filter(|job| job.paused && job.settled.is_none()) {
             wishes.push(Event::JobPaused { job: job.id.clone(), paused: false });
         }
         for show in farm.shows().into_iter().filter(|show| show.settings.max_devices.is_some()) {
@@ -261,7 +264,9 @@ fn unlocked(worker: &WorkerId, lock: LockKind) -> Event {
 
 fn words(event: &Event) -> String {
     match event {
-        Event::JobSubmitted { request_id, plan } => format!("{request_id}: submit a job of show {}", plan.show()),
+        Event::JobSubmitted { request_id, plan } => {
+            format!("{request_id}: submit a job of show {}", plan.show())
+        }
         other => format!("{other:?}"),
     }
 }

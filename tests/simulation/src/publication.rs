@@ -48,7 +48,11 @@ impl World {
         sidecar: Artifact,
         output: Output,
     ) {
-        if self.publications.values().any(|p| p.attempt == attempt && p.life == self.nodes[node].life && p.node == node) {
+        if self
+            .publications
+            .values()
+            .any(|p| p.attempt == attempt && p.life == self.nodes[node].life && p.node == node)
+        {
             return self.accuse(format!("{attempt:?} is published twice at once by one leader"));
         }
         let life = self.nodes[node].life;
@@ -61,8 +65,8 @@ impl World {
     }
 
     fn publication_goes_on(&mut self, number: u64, pause: u64) {
-        let slow = if self.objects.slow_until > self.now { self.chance.from_to(200, 8_000) } else { 0 };
-        let way = self.chance.from_to(2, 20);
+        let slow = if self.objects.slow_until > self.now { self.chance.between(200, 8_000) } else { 0 };
+        let way = self.chance.between(2, 20);
         self.agenda.note(self.now + pause + way + slow, Occurrence::Publication { number });
     }
 

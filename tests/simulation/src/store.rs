@@ -101,7 +101,7 @@ impl World {
             Answer::Done
         };
         let wait = match fate {
-            Fate::Good | Fate::Fails => self.chance.from_to(1, 5),
+            Fate::Good | Fate::Fails => self.chance.between(1, 5),
             Fate::AnswerLost => return,
             Fate::AnswerLate(ms) => ms,
         };
@@ -116,7 +116,12 @@ impl World {
         }
         self.diary.say(self.now, || {
             let keys: Vec<&str> = commit.writes.iter().map(|write| write.key.as_str()).collect();
-            format!("store: commit {} of epoch {} is durable: {}", commit.number, commit.epoch, keys.join(" "))
+            format!(
+                "store: commit {} of epoch {} is durable: {}",
+                commit.number,
+                commit.epoch,
+                keys.join(" ")
+            )
         });
         self.store.write(&commit.writes);
         if !known {

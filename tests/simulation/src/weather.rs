@@ -26,19 +26,19 @@ pub(crate) struct Weather {
 impl Weather {
     pub(crate) fn of(chance: &mut Chance) -> Self {
         let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|_| chance.per_mille(450)).collect();
-        let pause = chance.from_to(250, 4_000);
+        let pause = chance.between(250, 4_000);
         Self {
             nodes: 1 + chance.below(3),
             workers: 2 + chance.below(5),
             jobs: 3 + chance.below(6),
-            trouble_ms: chance.from_to(20_000, 90_000),
+            trouble_ms: chance.between(20_000, 90_000),
             strike_ms: (pause / 4, pause * 2),
-            people_ms: (200, chance.from_to(1_000, 8_000)),
+            people_ms: (200, chance.between(1_000, 8_000)),
             kinds,
-            fail: if chance.per_mille(600) { chance.from_to(10, 200) } else { 0 },
-            hang: if chance.per_mille(400) { chance.from_to(5, 40) } else { 0 },
+            fail: if chance.per_mille(600) { chance.between(10, 200) } else { 0 },
+            hang: if chance.per_mille(400) { chance.between(5, 40) } else { 0 },
             frames_differ: chance.per_mille(100),
-            step_ms: (40, chance.from_to(200, 1_800)),
+            step_ms: (40, chance.between(200, 1_800)),
         }
     }
 }

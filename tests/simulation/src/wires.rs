@@ -20,10 +20,27 @@ const LATENCY_MS: (u64, u64) = (1, 8);
 pub(crate) enum Up {
     Hello(Box<Joined>),
     Beat,
-    Resident { index: u32, models: Vec<String> },
-    Progress { attempt: AttemptId, rank: u32, stage: Stage, step: u32, steps: u32 },
-    Saved { attempt: AttemptId, rank: u32, artifacts: Vec<Artifact> },
-    Failed { attempt: AttemptId, rank: u32, failure: Failure },
+    Resident {
+        index: u32,
+        models: Vec<String>,
+    },
+    Progress {
+        attempt: AttemptId,
+        rank: u32,
+        stage: Stage,
+        step: u32,
+        steps: u32,
+    },
+    Saved {
+        attempt: AttemptId,
+        rank: u32,
+        artifacts: Vec<Artifact>,
+    },
+    Failed {
+        attempt: AttemptId,
+        rank: u32,
+        failure: Failure,
+    },
     Goodbye,
     /// The worker's end is closed.
     Closed,
@@ -33,11 +50,18 @@ pub(crate) enum Up {
 #[derive(Debug, Clone)]
 pub(crate) enum Down {
     Welcome,
-    Refused { reason: String },
+    Refused {
+        reason: String,
+    },
     /// It is no leader; who is, as far as it knows.
-    NotLeader { leader: Option<usize> },
+    NotLeader {
+        leader: Option<usize>,
+    },
     Start(Box<Assignment>),
-    Revoke { attempt: AttemptId, now: bool },
+    Revoke {
+        attempt: AttemptId,
+        now: bool,
+    },
     Closed,
 }
 
@@ -116,7 +140,7 @@ impl Wires {
 
 impl World {
     fn latency(&mut self) -> u64 {
-        self.chance.from_to(LATENCY_MS.0, LATENCY_MS.1)
+        self.chance.between(LATENCY_MS.0, LATENCY_MS.1)
     }
 
     /// The worker's end says something.
@@ -173,7 +197,7 @@ impl World {
         let watched: Vec<u64> =
             self.wires.streams.iter().filter(|(_, s)| between(s)).map(|(id, _)| *id).collect();
         for stream in watched {
-            let patience = KEEP_ALIVE_MS + self.chance.from_to(0, 2_000);
+            let patience = KEEP_ALIVE_MS + self.chance.between(0, 2_000);
             self.agenda.note(self.now + patience, Occurrence::KeepAlive { stream });
         }
     }

@@ -11,12 +11,7 @@ use croft_core::{
     step::Assignment,
 };
 
-use crate::{
-    agenda::Occurrence,
-    chance::Chance,
-    wires::Up,
-    world::World,
-};
+use crate::{agenda::Occurrence, chance::Chance, wires::Up, world::World};
 
 /// Endings remembered.
 const JOURNAL: usize = 256;
@@ -68,9 +63,15 @@ pub(crate) struct Run {
 pub(crate) enum Fate {
     Good,
     /// Ends with a failure at this step.
-    Fails { at: u32, cause: croft_core::failure::Cause },
+    Fails {
+        at: u32,
+        cause: croft_core::failure::Cause,
+    },
     /// Gets no further than this step; its worker may notice, or not.
-    Hangs { at: u32, is_watched: bool },
+    Hangs {
+        at: u32,
+        is_watched: bool,
+    },
 }
 
 /// Where a rank of a gang is, for the others.
@@ -105,7 +106,7 @@ impl Worker {
     pub(crate) fn hands(&self) -> BTreeMap<(u64, u32), bool> {
         let mut hands = BTreeMap::new();
         for device in &self.devices {
-            for run in &device.run {
+            if let Some(run) = &device.run {
                 hands.insert((run.assignment.attempt.fence.0, run.assignment.rank), run.revoked);
             }
             for waiting in &device.waiting {

@@ -84,12 +84,12 @@ impl World {
     pub(crate) fn new(options: &Options, catalogue: Rc<Catalogue>) -> Self {
         let mut chance = Chance::new(options.seed);
         let weather = Weather::of(&mut chance);
-        let nodes = (0..weather.nodes).map(|_| Node::new(Clock(chance.from_to(0, 3_000)))).collect();
+        let nodes = (0..weather.nodes).map(|_| Node::new(Clock(chance.between(0, 3_000)))).collect();
         let workers = (0..weather.workers).map(|at| Worker::new(at, weather.nodes, &mut chance)).collect();
         let mut world = Self {
             now: 0,
             agenda: Agenda::default(),
-            diary: Diary { is_on: options.in_words, ..Diary::default() },
+            diary: Diary::new(options.words),
             tally: Tally::default(),
             catalogue,
             nodes,
@@ -121,7 +121,7 @@ impl World {
             self.agenda.note(node as u64, Occurrence::NodeStarts { node, life: 0 });
         }
         for worker in 0..self.workers.len() {
-            let at = self.chance.from_to(0, 2_000);
+            let at = self.chance.between(0, 2_000);
             self.agenda.note(at, Occurrence::WorkerStarts { worker, life: 0 });
         }
         self.agenda.note(100, Occurrence::PersonActs);

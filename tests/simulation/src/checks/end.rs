@@ -1,7 +1,7 @@
 //! When everything has settled: nothing was lost, nothing was doubled, and every end has its reason.
 
 use croft_core::{
-    failure::{Blame, Cause, Verdict},
+    failure::{Cause, Verdict},
     farm::Farm,
     plan::Plan,
     view::{Selector, TaskState, TaskView},
@@ -35,7 +35,9 @@ impl World {
         let held = leading.farm.workers().into_iter().find_map(|worker| {
             let here = self.workers.iter().any(|w| w.name == worker.id && w.up);
             let device = worker.devices.into_iter().find(|device| device.running.is_some())?;
-            here.then(|| format!("{} is idle, and the farm believes that it runs {:?}", worker.id, device.running))
+            here.then(|| {
+                format!("{} is idle, and the farm believes that it runs {:?}", worker.id, device.running)
+            })
         });
         self.tally.jobs += self.people.requests.len() as u64;
         self.tally.tasks += tasks as u64;
@@ -57,7 +59,10 @@ impl World {
             TaskState::Cancelled => {
                 let before = plan.layers()[id.layer as usize].after;
                 if before.is_none() && !entry.was_cancelled {
-                    return Err(format!("{id:?} is cancelled, and nobody asked for that: {:?}", task.failure));
+                    return Err(format!(
+                        "{id:?} is cancelled, and nobody asked for that: {:?}",
+                        task.failure
+                    ));
                 }
             }
             TaskState::Failed => match cause.map(|cause| (cause, cause.verdict())) {
@@ -65,7 +70,8 @@ impl World {
                     let tries = charged(task, cause);
                     let allowed = plan.retries().of(cause) as usize + 1;
                     if tries != allowed {
-                        let what = format!("{id:?} was given up after {tries} tries with {cause:?}, not {allowed}");
+                        let what =
+                            format!("{id:?} was given up after {tries} tries with {cause:?}, not {allowed}");
                         return Err(what);
                     }
                 }
@@ -100,7 +106,10 @@ impl World {
             match self.objects.files.get(name) {
                 None => return Err(format!("{id:?} succeeded, and {name} is not there")),
                 Some((there, fence)) if there != content => {
-                    return Err(format!("{name} of {id:?} holds what fence {fence} made, not {}", sidecar.fence));
+                    return Err(format!(
+                        "{name} of {id:?} holds what fence {fence} made, not {}",
+                        sidecar.fence
+                    ));
                 }
                 Some(_) => {}
             }
@@ -114,7 +123,6 @@ fn charged(task: &TaskView, cause: Cause) -> usize {
     let of_cause = |attempt: &&croft_core::view::AttemptView| {
         attempt.failure.as_ref().is_some_and(|failure| failure.cause == cause)
     };
-    debug_assert!(!matches!(cause.verdict(), Verdict::Retry { blame: Blame::Device, wait_ms: 0 }));
     task.attempts.iter().filter(of_cause).count()
 }
 

@@ -5,14 +5,14 @@ use croft_core::{
     view::{AttemptView, JobView, Selector, TaskView},
 };
 
-use crate::{node_config, world::World};
+use crate::{node::config, world::World};
 
 impl World {
     /// Puts the farm together a second time from the records and compares.
     pub(crate) fn compare_with_store(&mut self, node: usize) {
         let Some(leading) = self.nodes[node].leading.as_ref() else { return };
         let now = self.nodes[node].clock.at(self.now);
-        let again = match Farm::recover(node_config(), 1, now, &self.store.records()) {
+        let again = match Farm::recover(config(), 1, now, &self.store.records()) {
             Ok(again) => again,
             Err(error) => return self.accuse(format!("the store cannot be read again: {error}")),
         };

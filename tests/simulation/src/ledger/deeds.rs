@@ -12,7 +12,10 @@ use croft_core::{
 
 #[derive(Debug, Clone)]
 pub(crate) enum Deed {
-    Accepted { request_id: String, job: JobId },
+    Accepted {
+        request_id: String,
+        job: JobId,
+    },
     Cancelled(JobId),
     Retried(JobId),
     Skipped(JobId),
@@ -119,7 +122,11 @@ impl fmt::Display for Deed {
             Self::Start(attempt, rank, ranks, worker) => {
                 let TaskId { job, layer, task } = &attempt.task;
                 let AttemptId { number, fence, .. } = attempt;
-                write!(f, "START {job}/{layer}/{task}#{number} fence {} rank {rank}/{ranks} on {worker}", fence.0)
+                write!(
+                    f,
+                    "START {job}/{layer}/{task}#{number} fence {} rank {rank}/{ranks} on {worker}",
+                    fence.0
+                )
             }
             Self::Publish(attempt) => write!(f, "PUBLISH {:?}", attempt.fence),
             Self::PublicationFailed(attempt) => write!(f, "publication failed {:?}", attempt.fence),

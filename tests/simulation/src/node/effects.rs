@@ -9,8 +9,8 @@ use croft_core::{
 use super::Batch;
 use crate::{
     agenda::Occurrence,
-    world::World,
     wires::{Down, Up},
+    world::World,
 };
 
 impl World {
@@ -28,7 +28,7 @@ impl World {
         }
         let Some(leading) = self.nodes[node].leading.as_mut() else { return };
         leading.batches += 1;
-        let (look, more) = (leading.batches % self.look_every == 0, !leading.inbox.is_empty());
+        let (look, more) = (leading.batches.is_multiple_of(self.look_every), !leading.inbox.is_empty());
         if look && self.violation.is_none() {
             self.look(node);
         }
@@ -83,7 +83,7 @@ impl World {
     /// Best effort: now and then it is not done.
     fn collect(&mut self, prefix: String) {
         if self.chance.per_mille(950) {
-            let way = self.chance.from_to(5, 200);
+            let way = self.chance.between(5, 200);
             self.agenda.note(self.now + way, Occurrence::Collected { prefix });
         }
     }
@@ -115,7 +115,9 @@ impl World {
                 Event::WorkerJoined(joined)
             }
             Up::Beat => Event::WorkerHeard { session },
-            Up::Resident { index, models } => Event::DeviceReported { session, index, resident_models: models },
+            Up::Resident { index, models } => {
+                Event::DeviceReported { session, index, resident_models: models }
+            }
             Up::Progress { attempt, rank, stage, step, steps } => {
                 Event::AttemptProgressed { session, attempt, rank, stage, step, steps }
             }

@@ -67,7 +67,7 @@ impl World {
         self.diary.say(self.now, || format!("coordinator {node} learns that it does not lead any more"));
         self.end_leading(node, false);
         let life = self.nodes[node].life;
-        let pause = self.chance.from_to(100, 600);
+        let pause = self.chance.between(100, 600);
         self.agenda.note(self.now + pause, Occurrence::Campaign { node, life });
     }
 
@@ -82,14 +82,14 @@ impl World {
         }
         let free = self.store.lease.is_none_or(|lease| lease.until <= self.now);
         if !free || !self.reaches_store(node) {
-            let pause = self.chance.from_to(200, 600);
+            let pause = self.chance.between(200, 600);
             self.agenda.note(self.now + pause, Occurrence::Campaign { node, life });
             return;
         }
         let until = if self.nodes.len() == 1 { u64::MAX } else { self.now + LEADER_LEASE_MS };
         let epoch = self.store.begin_epoch(Lease { node, life, until });
         self.diary.say(self.now, || format!("coordinator {node} is elected: epoch {epoch}"));
-        let reading = self.chance.from_to(5, 60);
+        let reading = self.chance.between(5, 60);
         self.agenda.note(self.now + reading, Occurrence::Loaded { node, life, epoch });
     }
 

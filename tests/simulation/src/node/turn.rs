@@ -29,7 +29,7 @@ impl World {
         if leading.waiting.is_some() || mem::replace(&mut leading.turn_due, true) {
             return;
         }
-        let busy = self.chance.from_to(0, 2);
+        let busy = self.chance.between(0, 2);
         self.agenda.note(self.now + busy, Occurrence::Turn { node, life });
     }
 
@@ -84,7 +84,9 @@ impl World {
         let (epoch, number) = (leading.epoch, leading.commits);
         let commit = Rc::new(Commit { node, life, epoch, number, writes, deeds });
         let mut batch = Batch { commit: Rc::clone(&commit), sent: 1, commands, updates, published };
-        self.diary.say(self.now, || batch.words(events));
+        if !silent || !batch.commit.deeds.is_empty() || !batch.commands.is_empty() {
+            self.diary.say(self.now, || batch.words(events));
+        }
         if silent {
             // Nothing to write: nothing may have happened that a later leader would have to know of.
             if epoch == self.store.epoch {
@@ -96,7 +98,10 @@ impl World {
         if self.plants(Loop::CommandsBeforeCommit) {
             let commands = mem::take(&mut batch.commands);
             let commit = Rc::clone(&commit);
-            self.perform(node, Batch { commit, sent: 1, commands, updates: Vec::new(), published: Vec::new() });
+            self.perform(
+                node,
+                Batch { commit, sent: 1, commands, updates: Vec::new(), published: Vec::new() },
+            );
         }
         if let Some(leading) = self.nodes[node].leading.as_mut() {
             leading.waiting = Some(batch);
@@ -109,7 +114,7 @@ impl World {
         let mut overdue = OVERDUE_MS;
         if self.nodes[node].cut_until <= self.now {
             let fate = self.fates.pop_front().unwrap_or(Fate::Good);
-            let way = self.chance.from_to(1, 6);
+            let way = self.chance.between(1, 6);
             self.agenda.note(self.now + way, Occurrence::CommitArrives { commit: Rc::clone(commit), fate });
             if let Fate::AnswerLate(_) = fate {
                 // Somebody who waits long enough hears it.
@@ -146,6 +151,7 @@ impl World {
         if self.nodes[node].life != life {
             return;
         }
+        let goes_on = self.plants(Loop::DeposedGoesOn);
         let Some(leading) = self.nodes[node].leading.as_mut() else { return };
         let Some(batch) = leading.waiting.take_if(|batch| batch.commit.number == number) else { return };
         match answer {
@@ -153,15 +159,14 @@ impl World {
                 self.tally.commits += 1;
                 self.perform(node, batch);
             }
-            Answer::Deposed if self.plants(Loop::DeposedGoesOn) => self.perform(node, batch),
+            Answer::Deposed if goes_on => self.perform(node, batch),
             Answer::Deposed => self.step_down(node),
             Answer::Unavailable | Answer::Full => {
                 let sent = batch.sent;
                 leading.waiting = Some(batch);
                 self.diary.say(self.now, || format!("coordinator {node}: commit {number}: {answer:?}"));
                 // Sooner than by the deadline, which is then the next sending's.
-                self.agenda
-                    .note(self.now + AGAIN_MS, Occurrence::CommitOverdue { node, life, number, sent });
+                self.agenda.note(self.now + AGAIN_MS, Occurrence::CommitOverdue { node, life, number, sent });
             }
         }
     }

@@ -7,7 +7,7 @@ use croft_core::{
 
 use crate::{
     agenda::Occurrence,
-    node_lease_ms,
+    node::LEASE_MS,
     wires::{Down, Up},
     world::World,
 };
@@ -74,7 +74,7 @@ impl World {
         it.target = (it.target + 1) % nodes;
         it.failures = (it.failures + 1).min(6);
         let doubled = (200 << it.failures).min(10_000);
-        let wait = self.chance.from_to(doubled / 2, doubled);
+        let wait = self.chance.between(doubled / 2, doubled);
         let life = self.workers[worker].life;
         self.agenda.note(self.now + pause + wait, Occurrence::Dial { worker, life });
     }
@@ -106,7 +106,7 @@ impl World {
             return self.worker_loses(stream, "no answer to the hello");
         }
         self.say_up(stream, Up::Beat);
-        self.agenda.note(self.now + node_lease_ms() / BEATS, Occurrence::Beat { worker, life, stream });
+        self.agenda.note(self.now + LEASE_MS / BEATS, Occurrence::Beat { worker, life, stream });
     }
 
     /// A coordinator's message arrives.

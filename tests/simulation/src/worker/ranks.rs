@@ -80,7 +80,7 @@ impl World {
             if at_once || hangs {
                 // Killing takes a moment; a rank in the depths of its device takes longer.
                 let slow = self.chance.per_mille(50);
-                let pause = if slow { 14_000 } else { self.chance.from_to(1, 80) };
+                let pause = if slow { 14_000 } else { self.chance.between(1, 80) };
                 self.agenda.note(self.now + pause, Occurrence::Step { worker, life, device, fence });
             }
         }
@@ -112,11 +112,11 @@ impl World {
         if assignment.ranks > 1 {
             self.gangs.insert((fence, assignment.rank), RankAt { worker, life, is_done: false });
         }
-        let steps = self.chance.from_to(1, 6) as u32;
+        let steps = self.chance.between(1, 6) as u32;
         let fate = self.a_fate(steps);
         let run = Run { assignment, step: 0, steps, fate, revoked: false, waits_since: None };
         self.workers[worker].devices[index].run = Some(run);
-        let load = self.chance.from_to(10, 400);
+        let load = self.chance.between(10, 400);
         self.agenda.note(self.now + load, Occurrence::Step { worker, life, device: index, fence });
     }
 
@@ -155,10 +155,8 @@ impl World {
                 let patience = run.assignment.timeout_no_progress_ms;
                 if is_watched {
                     run.waits_since = Some(self.now);
-                    self.agenda.note(
-                        self.now + patience,
-                        Occurrence::Step { worker, life, device: index, fence },
-                    );
+                    self.agenda
+                        .note(self.now + patience, Occurrence::Step { worker, life, device: index, fence });
                 }
                 return;
             }
@@ -182,7 +180,7 @@ impl World {
             self.say_up(stream, said);
         }
         let (low, high) = self.weather.step_ms;
-        let pause = self.chance.from_to(low, high);
+        let pause = self.chance.between(low, high);
         self.agenda.note(self.now + pause, Occurrence::Step { worker, life, device: index, fence });
     }
 
