@@ -75,6 +75,8 @@ pub struct Farm {
     avoided: Avoided,
     /// Queued tasks that wait out a failure.
     delayed: BTreeSet<(Time, TaskId)>,
+    /// Attempts that are whole and wait for the artifact store.
+    unpublished: BTreeSet<(Time, AttemptId)>,
     /// When leases and deadlines were looked at last.
     checked: Time,
     /// When waiting was last counted in.
@@ -121,6 +123,7 @@ impl Farm {
             reservations: Vec::new(),
             avoided: Avoided::default(),
             delayed: BTreeSet::new(),
+            unpublished: BTreeSet::new(),
             checked: Time::default(),
             aged: Time::default(),
             paces: BTreeMap::new(),
@@ -163,6 +166,7 @@ impl Farm {
             Event::Published { attempt, outcome } => self.published(now, &attempt, outcome),
             Event::Tick => {
                 self.check_timers(now);
+                self.publish_due(now);
                 self.schedule(now);
                 writes = self.writes();
                 let told = std::mem::take(&mut self.out.told);

@@ -26,7 +26,7 @@ use crate::{
 /// Fences that are written ahead, so that minting one is not a write.
 pub(crate) const FENCES_AHEAD: u64 = 1024;
 /// Of all records. A record of a later version is refused, one of an earlier is read.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct JobRecord {
@@ -37,10 +37,8 @@ pub(crate) struct JobRecord {
     pub(crate) created: Time,
     pub(crate) settled: Option<Time>,
     pub(crate) cancelled: bool,
-    #[serde(default)]
     pub(crate) paused: bool,
-    #[serde(default)]
-    pub(crate) priority: Option<u32>,
+    pub(crate) priority: u32,
     pub(crate) device_ms: u64,
     /// By layer: why its tasks without a record are cancelled, when they are.
     pub(crate) rest: Vec<Option<String>>,
@@ -93,7 +91,7 @@ pub(crate) fn job(id: &JobId, job: &Job) -> Write {
         settled: job.settled,
         cancelled: job.cancelled,
         paused: job.paused,
-        priority: Some(job.priority),
+        priority: job.priority,
         device_ms: job.device_ms,
         rest: job.layers.iter().map(|layer| layer.rest.as_deref().map(str::to_owned)).collect(),
     };

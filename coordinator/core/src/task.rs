@@ -58,6 +58,8 @@ pub(crate) struct Live {
     pub(crate) times: Times,
     /// Device milliseconds that its show was charged at the start, until that is put right.
     pub(crate) charged_ms: Option<u64>,
+    /// Publications that the store was not there for.
+    pub(crate) unpublished: u32,
     /// What rank 0 saved.
     pub(crate) saved: Option<Artifact>,
 }

@@ -3,7 +3,7 @@
 //! Every report carries the attempt's fence. One that is not the task's live fence is an echo: it changes nothing.
 
 use crate::{
-    failure::Failure,
+    failure::{Cause, Failure, retry_wait_ms},
     ids::{AttemptId, DeviceId, SessionId, TaskId},
     model_card::Makes,
     spec::NoProgress,
@@ -22,6 +22,10 @@ const PACES_KEPT: usize = 1_000;
 const NO_PROGRESS_UNMEASURED_MS: u64 = 10 * 60_000;
 /// No deadline is shorter: a machine may hiccup.
 const NO_PROGRESS_MS_MIN: u64 = 30_000;
+/// Publications of one attempt while the store is away: about an hour and a half.
+const PUBLICATIONS_MAX: u32 = 100;
+/// The wait before the second; it doubles up to a minute.
+const PUBLISH_AGAIN_MS: u64 = 1_000;
 /// What an attempt leaves beside its pictures: the list of them, and what made them.
 pub(super) const SIDECAR: &str = "sidecar.json";
 
@@ -70,6 +74,7 @@ impl Farm {
             steps: 0,
             times: Times::default(),
             charged_ms: Some(charged_ms),
+            unpublished: 0,
             saved: None,
         }));
         let plan = &job.plan;
@@ -176,7 +181,6 @@ impl Farm {
 
     /// All ranks are done: what they made is decided on, and published.
     fn saved(&mut self, now: Time, attempt: &AttemptId) {
-        let prefix = self.prefix(attempt);
         let live = self.live(attempt).expect("the caller found it");
         live.stage = Stage::Save;
         let (gap, wall, saved) = (live.longest_gap_ms, now.since(live.started), live.saved.clone());
@@ -192,27 +196,16 @@ impl Farm {
         }
         match saved {
             _ if makes == Makes::Nothing => self.succeed(now, attempt, None),
-            Some(sidecar) => {
+            Some(_) => {
                 known.set(task, TaskState::Publishing);
-                let output = job.plan.recipe(&id, layer, task).output;
                 self.settle_share(now, attempt);
                 self.changed(&attempt.task);
-                self.out.commands.push(Command::Publish {
-                    attempt: attempt.clone(),
-                    prefix,
-                    sidecar,
-                    output,
-                });
+                self.publish(attempt);
             }
             None => {
                 let message = format!("the worker saved no {SIDECAR}, which lists what it made");
                 let remedy = "its version may differ from the coordinator's: see `croft workers`";
-                self.end_badly(
-                    now,
-                    attempt,
-                    Failure::new(crate::failure::Cause::Internal, message, remedy),
-                    true,
-                );
+                self.end_badly(now, attempt, Failure::new(Cause::Internal, message, remedy), true);
             }
         }
     }
@@ -223,8 +216,40 @@ impl Farm {
         }
         match outcome {
             Ok(published) => self.succeed(now, attempt, Some(published)),
-            Err(failure) => self.end_badly(now, attempt, failure, false),
+            Err(failure) => {
+                let live = self.live(attempt).expect("it was just found");
+                live.unpublished += 1;
+                let tries = live.unpublished;
+                if failure.cause == Cause::StoreUnavailable && tries < PUBLICATIONS_MAX {
+                    // The pictures are whole: only their place is not there. Nothing is rendered again for that.
+                    let due = now.plus_ms(retry_wait_ms(PUBLISH_AGAIN_MS, tries));
+                    self.unpublished.insert((due, attempt.clone()));
+                } else {
+                    self.end_badly(now, attempt, failure, false);
+                }
+            }
         }
+    }
+
+    /// Publications whose wait is over are tried again.
+    pub(super) fn publish_due(&mut self, now: Time) {
+        while let Some((due, attempt)) = self.unpublished.first().cloned() {
+            if due > now {
+                return;
+            }
+            self.unpublished.pop_first();
+            self.publish(&attempt);
+        }
+    }
+
+    /// Asks for the publication of what an attempt saved, as long as it is the one that counts.
+    pub(super) fn publish(&mut self, attempt: &AttemptId) {
+        let TaskId { job, layer, task } = &attempt.task;
+        let prefix = self.prefix(attempt);
+        let Some(sidecar) = self.live(attempt).and_then(|live| live.saved.clone()) else { return };
+        let Some(known) = self.jobs.get(job) else { return };
+        let output = known.plan.recipe(job, *layer, *task).output;
+        self.out.commands.push(Command::Publish { attempt: attempt.clone(), prefix, sidecar, output });
     }
 
     fn succeed(&mut self, now: Time, attempt: &AttemptId, published: Option<Published>) {

@@ -5,12 +5,12 @@
 //! it was done.
 
 use crate::{
+    failure::RETRY_WAIT_MS_MAX,
     ids::{AttemptId, JobId, SessionId, TaskId},
     job::Job,
     plan::Plan,
     record::{self, Error, Records},
     show::Show,
-    step::Command,
     time::Time,
     view::{TaskState, WorkerState},
     worker::{Busy, Device, Held, Worker},
@@ -96,6 +96,8 @@ impl Farm {
         for (at, layer) in job.layers.iter_mut().enumerate() {
             for (task, known) in &mut layer.tasks {
                 let task = TaskId { job: id.clone(), layer: at as u32, task: *task };
+                // A clock that was set back must not turn a wait of seconds into one of days.
+                known.not_before = known.not_before.min(now.plus_ms(RETRY_WAIT_MS_MAX));
                 match known.state {
                     TaskState::Queued if known.not_before > now => {
                         self.delayed.insert((known.not_before, task));
@@ -122,7 +124,6 @@ impl Farm {
     fn take_up(&mut self, now: Time, id: &TaskId) {
         let job = self.jobs.get_mut(&id.job).expect("its task was just listed");
         let show = job.plan.show().to_owned();
-        let output = job.plan.recipe(&id.job, id.layer, id.task).output;
         let layer = &mut job.layers[id.layer as usize];
         let task = layer.tasks.get_mut(&id.task).expect("it was just listed");
         let state = task.state;
@@ -135,10 +136,7 @@ impl Farm {
         let attempt = AttemptId { task: id.clone(), number: live.number, fence: live.fence };
         let devices: Vec<_> = live.seats.iter().map(|seat| seat.device.clone()).collect();
         if state == TaskState::Publishing {
-            if let Some(sidecar) = live.saved.clone() {
-                let prefix = self.prefix(&attempt);
-                self.out.commands.push(Command::Publish { attempt, prefix, sidecar, output });
-            }
+            self.publish(&attempt);
             return;
         }
         live.charged_ms = Some(0);
@@ -183,7 +181,7 @@ fn recovered_job(id: &JobId, record: record::JobRecord, now: Time) -> Result<Job
     job.settled = record.settled;
     job.cancelled = record.cancelled;
     job.paused = record.paused;
-    job.priority = record.priority.unwrap_or(job.priority);
+    job.priority = record.priority.min(100);
     job.device_ms = record.device_ms;
     for (layer, rest) in job.layers.iter_mut().zip(record.rest) {
         layer.rest = rest.map(Into::into);

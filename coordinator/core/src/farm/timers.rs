@@ -126,6 +126,7 @@ impl Farm {
         let devices = self.workers.values().flat_map(|worker| worker.devices.values());
         let holds = devices.map(|device| device.held_until).filter(|until| *until > self.checked);
         let delayed = self.delayed.first().map(|(due, _)| *due);
+        let delayed = delayed.into_iter().chain(self.unpublished.first().map(|(due, _)| *due));
         let deadlines = self.running().into_iter().filter_map(|attempt| {
             let job = self.jobs.get(&attempt.task.job)?;
             let task = job.layers[attempt.task.layer as usize].tasks.get(&attempt.task.task)?;

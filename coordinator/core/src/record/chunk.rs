@@ -136,6 +136,7 @@ impl TaskRecord {
                 steps: 0,
                 times: Times::default(),
                 charged_ms: None,
+                unpublished: 0,
                 saved: live.saved,
             })
         });

@@ -12,6 +12,7 @@ use crate::{failure::Cause, ids::JobId, step::Stage};
 
 const RETRIES_MAX: i64 = 100;
 const RETRIES: u32 = 3;
+const RETRIES_OF_STORE: u32 = 60;
 /// Long enough for a long clip on a slow device; a task that hangs is found by its missing progress much sooner.
 const TIMEOUT_TOTAL_MS: u64 = 6 * 3_600_000;
 const TIMEOUT_MS_MAX: u64 = 30 * 24 * 3_600_000;
@@ -48,7 +49,10 @@ impl Retries {
     /// Tries after the first that a cause is worth.
     #[must_use]
     pub fn of(&self, cause: Cause) -> u32 {
-        self.by_cause.get(&cause).copied().unwrap_or(self.default)
+        let of_cause = self.by_cause.get(&cause).copied();
+        // No task is to blame for a store that is away, and outages last: with its waits this is about an hour.
+        let default = if cause == Cause::StoreUnavailable { RETRIES_OF_STORE } else { self.default };
+        of_cause.unwrap_or(default)
     }
 }
 

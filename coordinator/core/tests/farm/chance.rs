@@ -103,9 +103,6 @@ fn history(seed: u64) {
 fn publish(house: &mut House, published: &mut std::collections::BTreeMap<croft_core::ids::TaskId, u32>) {
     for (attempt, sidecar) in std::mem::take(&mut house.publishing) {
         *published.entry(attempt.task.clone()).or_default() += 1;
-        house.happens(Event::Published {
-            attempt,
-            outcome: Ok(Published { sidecar: sidecar, files: 1, bytes: 1 }),
-        });
+        house.happens(Event::Published { attempt, outcome: Ok(Published { sidecar, files: 1, bytes: 1 }) });
     }
 }

@@ -13,7 +13,8 @@ use croft_core::{
         Artifact, Assignment, Command, DeviceInfo, Event, Joined, Published, Stage, Times, Update, Write,
     },
     time::Time,
-    view::{Selector, TaskState, TaskView},
+    view::{Selector, TaskState, TaskView, Wait},
+    worker::LockKind,
 };
 
 /// One farm and everything it asked for so far.
@@ -31,7 +32,9 @@ pub(crate) struct House {
     pub(crate) writes: usize,
     /// Of the largest gang.
     pub(crate) ranks: u32,
-    sessions: u64,
+    pub(crate) sessions: u64,
+    /// Off: events are applied alone, as in the middle of a batch.
+    pub(crate) ticking: bool,
 }
 
 impl House {
@@ -50,12 +53,14 @@ impl House {
             writes: 0,
             ranks: 1,
             sessions: 0,
+            ticking: true,
         }
     }
 
     /// Applies an event and the tick that ends its batch, as the shell does.
     pub(crate) fn happens(&mut self, event: Event) {
-        for event in [event, Event::Tick] {
+        let events = if self.ticking { vec![event, Event::Tick] } else { vec![event] };
+        for event in events {
             let step = self.farm.apply(self.now, event);
             for Write { key, value } in step.writes {
                 self.writes += 1;
@@ -83,9 +88,44 @@ impl House {
         }
     }
 
+    /// The coordinator's process ends and another begins with what was durable. Sessions are gone.
+    pub(crate) fn restarts(&mut self) {
+        self.farm = Farm::recover(Config::default(), 1, self.now, &self.records()).expect("good records");
+        self.started.clear();
+        self.publishing.clear();
+        self.happens(Event::Tick);
+    }
+
+    pub(crate) fn records(&self) -> Vec<(String, Vec<u8>)> {
+        self.store.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    pub(crate) fn lock(&mut self, worker: &str, lock: LockKind, on: bool) {
+        let worker = WorkerId::new(worker).expect("a name");
+        let reason = "as the test says".to_owned();
+        self.happens(Event::WorkerSet { worker, lock, on, reason, give_back: false });
+    }
+
+    pub(crate) fn lock_giving_back(&mut self, worker: &str, lock: LockKind) {
+        let worker = WorkerId::new(worker).expect("a name");
+        let reason = "as the test says".to_owned();
+        self.happens(Event::WorkerSet { worker, lock, on: true, reason, give_back: true });
+    }
+
+    pub(crate) fn why(&self, job: &JobId, layer: u32, task: u32) -> Wait {
+        let id = TaskId { job: job.clone(), layer, task };
+        self.farm.explain(self.now, &id).expect("a task of the plan")
+    }
+
     pub(crate) fn wait_ms(&mut self, ms: u64) {
         self.now = self.now.plus_ms(ms);
+        self.ticks();
+    }
+
+    pub(crate) fn ticks(&mut self) {
+        let was = std::mem::replace(&mut self.ticking, false);
         self.happens(Event::Tick);
+        self.ticking = was;
     }
 
     /// Submits a spec under a request of its own and gives the job's name.

@@ -2,8 +2,12 @@
 
 mod cancelling;
 mod chance;
+mod explaining;
+mod gangs;
 mod house;
 mod layers;
+mod recovering;
 mod retrying;
 mod scheduling;
+mod sharing;
 mod workers;

@@ -59,7 +59,7 @@ fn a_publication_that_answers_twice_settles_once() {
     house.saves(&first);
     assert_eq!(house.publishing.len(), 1, "saved twice is published once");
     house.publishes();
-    let failure = Failure::new(Cause::StoreUnavailable, "late", "");
+    let failure = Failure::new(Cause::TimeoutTotal, "late", "");
     house.happens(Event::Published { attempt: first.attempt, outcome: Err(failure) });
     assert_eq!(house.state(&job, 0, 0), TaskState::Succeeded);
     house.check();
@@ -85,7 +85,7 @@ fn tries_are_counted_and_end() {
     let session = house.join("w1", 1);
     for _ in 0..3 {
         let started = house.one_started();
-        house.fails(&started, Cause::StoreUnavailable);
+        house.fails(&started, Cause::CollectiveTimeout);
         house.wait_ms(9_000);
         house.happens(Event::WorkerHeard { session });
     }
@@ -177,4 +177,56 @@ fn a_step_that_never_ends_is_ended() {
     assert_eq!(house.revoked.first().map(|(_, attempt, now)| (attempt, *now)), Some((&first.attempt, true)));
     let task = house.task(&job, 0, 0);
     assert_eq!(task.attempts[0].failure.as_ref().map(|f| f.cause), Some(Cause::TimeoutNoProgress));
+}
+
+#[test]
+fn a_clip_is_not_rendered_again_because_the_store_was_away() {
+    let mut house = House::new();
+    let job = house.submit(&job_of(1));
+    house.join("w1", 1);
+    let started = house.one_started();
+    house.saves(&started);
+    let mut publications = 0;
+    for _ in 0..5 {
+        for (attempt, _) in std::mem::take(&mut house.publishing) {
+            publications += 1;
+            let failure = Failure::new(Cause::StoreUnavailable, "connection refused", "");
+            house.happens(Event::Published { attempt, outcome: Err(failure) });
+        }
+        house.wait_ms(5_000);
+    }
+    assert!(publications >= 3, "{publications}");
+    house.publishes();
+    let task = house.task(&job, 0, 0);
+    assert_eq!((task.state, task.attempts.len()), (TaskState::Succeeded, 1));
+}
+
+#[test]
+fn a_cause_has_the_tries_that_the_job_gives_it() {
+    let mut house = House::new();
+    let text = format!("{}policy: {{retries: {{default: 2, OOM_DEVICE: 0}}}}\n", job_of(2));
+    let job = house.submit(&text);
+    let session = house.join("w1", 2);
+    let started = house.take_started();
+    house.fails(&started[0], Cause::OomDevice);
+    house.fails(&started[1], Cause::CollectiveTimeout);
+    house.wait_ms(3_000);
+    house.happens(Event::WorkerHeard { session });
+    assert_eq!(house.state(&job, 0, 0), TaskState::Failed);
+    assert_eq!(house.state(&job, 0, 1), TaskState::Running);
+}
+
+#[test]
+fn a_stage_that_takes_too_long_is_ended() {
+    let mut house = House::new();
+    let job = house.submit(&format!("{}policy: {{timeout: {{load: 20s}}}}\n", job_of(1)));
+    let session = house.join("w1", 1);
+    house.one_started();
+    for _ in 0..5 {
+        house.wait_ms(5_000);
+        house.happens(Event::WorkerHeard { session });
+    }
+    let failure = house.task(&job, 0, 0).attempts[0].failure.clone().expect("it was ended");
+    assert_eq!(failure.cause, Cause::TimeoutTotal);
+    assert!(failure.message.contains("stage 'load'"), "{}", failure.message);
 }

@@ -54,11 +54,15 @@ impl Shunned {
         shunned
     }
 
+    /// Whether nothing but a preference speaks against `device`.
+    pub(super) fn allows_at_worst(&self, device: &DeviceId) -> bool {
+        !self.not.contains(device)
+    }
+
     /// Whether a task that failed last on `failed_on` may go to `device`.
     pub(super) fn allows(&self, device: &DeviceId, failed_on: Option<&WorkerId>) -> bool {
-        let again = failed_on == Some(&device.worker);
-        !self.not.contains(device)
-            && !self.last.contains(device)
-            && !(again && self.others.iter().any(|other| *other != device.worker))
+        let others = || self.others.iter().any(|other| *other != device.worker);
+        let again = failed_on == Some(&device.worker) && others();
+        !(again || self.not.contains(device) || self.last.contains(device))
     }
 }

@@ -126,6 +126,11 @@ impl<'a> Candidate<'a> {
         self.shunned.as_ref().is_none_or(|shunned| shunned.allows(device, self.failed_on(task)))
     }
 
+    /// The same for a task that needs so many devices that it cannot be choosy.
+    pub(super) fn may_go_at_worst(&self, device: &DeviceId) -> bool {
+        self.shunned.as_ref().is_none_or(|shunned| shunned.allows_at_worst(device))
+    }
+
     /// Tasks that were looked at and not placed stand in front again.
     pub(super) fn return_tasks(&mut self, tasks: Vec<u32>) {
         if !tasks.is_empty() {

@@ -14,9 +14,20 @@ use crate::{
 };
 
 impl<'a> Drafting<'a> {
-    /// Devices for all ranks of a task; on one worker where that goes.
+    /// Devices for all ranks of a task: where nothing like it failed, else where nothing forbids it.
     pub(super) fn gang(&self, next: &mut Candidate<'a>, task: u32) -> Option<Vec<DeviceId>> {
         next.look_for_shunned(self.farm, self.now, task);
+        self.ranks_of(next, task, &|device| next.may_go_to(device, task))
+            .or_else(|| self.ranks_of(next, task, &|device| next.may_go_at_worst(device)))
+    }
+
+    /// The same among devices that `may` take it; on one worker where that goes.
+    fn ranks_of(
+        &self,
+        next: &Candidate<'a>,
+        task: u32,
+        may: &dyn Fn(&DeviceId) -> bool,
+    ) -> Option<Vec<DeviceId>> {
         let wants = next.wants();
         let ranks = wants.ranks as usize;
         let id = next.task_id(task);
@@ -25,7 +36,7 @@ impl<'a> Drafting<'a> {
         for (class, devices) in self.free.iter().filter(|(class, _)| next.fits(class)) {
             let cold = !class.resident.contains(model);
             for device in devices {
-                if next.may_go_to(device, task) && self.is_for(device, &id) {
+                if may(device) && self.is_for(device, &id) {
                     by_worker.entry(&device.worker).or_default().push((cold, device));
                 }
             }
@@ -128,7 +139,7 @@ impl<'a> Drafting<'a> {
                 let id = DeviceId { worker: name.clone(), index: *index };
                 if fits(&worker.tags, device.info.memory_bytes, wants, next.card())
                     && device.held_until <= self.now
-                    && next.may_go_to(&id, task)
+                    && next.may_go_at_worst(&id)
                     && !self.kept.contains_key(&id)
                 {
                     by_worker.entry(name).or_default().push((self.free_at(&id), id));
