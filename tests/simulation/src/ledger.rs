@@ -46,8 +46,10 @@ pub(crate) struct JobEntry {
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
     pub(crate) number: u32,
-    pub(crate) fence: u64,
-    pub(crate) at: At,
+    fence: u64,
+    at: At,
+    /// Its publication failed: it may be tried again, or given up.
+    failed: bool,
     /// Where its ranks have started.
     workers: Vec<WorkerId>,
 }
@@ -130,7 +132,7 @@ impl World {
                     && entry.fence == attempt.fence.0
                     && entry.at == At::Decided
                 {
-                    entry.at = At::Idle;
+                    entry.failed = true;
                 }
             }
         }
@@ -162,6 +164,7 @@ impl World {
                 return Err(format!("{task:?} succeeded without a decided publication"));
             }
             (At::Decided, TaskState::Publishing) | (At::Idle, _) => {}
+            (At::Decided, _) if entry.failed => entry.at = At::Idle,
             (At::Decided, _) => {
                 return Err(format!(
                     "{task:?} is {state:?} while its publication is decided and did not fail"
@@ -196,7 +199,7 @@ impl World {
                 return Err(format!("{attempt:?} follows attempt {}", entry.number));
             }
             self.ledger.fence = fence;
-            *entry = Entry { number: attempt.number, fence, at: At::Running, workers: vec![worker.clone()] };
+            *entry = Entry { number: attempt.number, fence, at: At::Running, failed: false, workers: vec![worker.clone()] };
         }
         self.ledger.starts.insert((fence, rank));
         if self.ledger.locks.get(worker).is_some_and(|locks| !locks.is_empty()) {
@@ -265,7 +268,7 @@ impl World {
         let fence = attempt.fence.0;
         match entry {
             Some(entry) if entry.fence == fence && matches!(entry.at, At::Running | At::Decided) => {
-                entry.at = At::Decided;
+                (entry.at, entry.failed) = (At::Decided, false);
             }
             other => return Err(format!("{attempt:?} is to be published, and its task is at {other:?}")),
         }

@@ -6,7 +6,7 @@
 
 use crate::{
     failure::RETRY_WAIT_MS_MAX,
-    ids::{AttemptId, JobId, SessionId, TaskId},
+    ids::{AttemptId, DeviceId, JobId, SessionId, TaskId},
     job::Job,
     plan::Plan,
     record::{self, Error, Records},
@@ -134,21 +134,23 @@ impl Farm {
             return;
         };
         let attempt = AttemptId { task: id.clone(), number: live.number, fence: live.fence };
-        let devices: Vec<_> = live.seats.iter().map(|seat| seat.device.clone()).collect();
+        let ranks = live.seats.len() as u32;
+        let seats = (0..).zip(&live.seats).filter(|(_, seat)| !seat.done);
+        let held: Vec<(u32, DeviceId)> = seats.map(|(rank, seat)| (rank, seat.device.clone())).collect();
         if state == TaskState::Publishing {
             self.publish(&attempt);
             return;
         }
         live.charged_ms = Some(0);
         if let Some(show) = self.shows.get_mut(&show) {
-            show.devices += devices.len() as u32;
+            show.devices += ranks;
         }
         let mut lost = false;
-        for (rank, device) in devices.into_iter().enumerate() {
+        for (rank, device) in held {
             let known = self.workers.get_mut(&device.worker).and_then(|w| w.devices.get_mut(&device.index));
             match known {
                 Some(known) if known.busy == Busy::Free => {
-                    known.busy = Busy::With(Held { attempt: attempt.clone(), rank: rank as u32 });
+                    known.busy = Busy::With(Held { attempt: attempt.clone(), rank });
                 }
                 _ => lost = true,
             }
