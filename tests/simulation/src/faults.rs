@@ -33,11 +33,12 @@ pub(crate) enum Kind {
     StoreDown,
     ObjectsDown,
     ObjectsSlow,
+    FilesVanish,
     ClockMoved,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::WorkerKilled,
         Self::WorkerMachineLost,
         Self::WorkerStalled,
@@ -61,6 +62,7 @@ impl Kind {
         Self::StoreDown,
         Self::ObjectsDown,
         Self::ObjectsSlow,
+        Self::FilesVanish,
         Self::ClockMoved,
     ];
 
@@ -89,6 +91,7 @@ impl Kind {
             Self::StoreDown => "state store down",
             Self::ObjectsDown => "object store down",
             Self::ObjectsSlow => "object store slow",
+            Self::FilesVanish => "an attempt's files vanished",
             Self::ClockMoved => "clock moved at a restart",
         }
     }
@@ -193,6 +196,7 @@ impl World {
                 self.objects.slow_until = until;
                 true
             }
+            Kind::FilesVanish => self.objects.attempts.pop_first().is_some(),
             Kind::ClockMoved => {
                 let moved = self.chance.between(0, 20_000);
                 self.nodes[node].next_clock = Clock(moved);

@@ -199,7 +199,13 @@ impl World {
                 return Err(format!("{attempt:?} follows attempt {}", entry.number));
             }
             self.ledger.fence = fence;
-            *entry = Entry { number: attempt.number, fence, at: At::Running, failed: false, workers: vec![worker.clone()] };
+            *entry = Entry {
+                number: attempt.number,
+                fence,
+                at: At::Running,
+                failed: false,
+                workers: vec![worker.clone()],
+            };
         }
         self.ledger.starts.insert((fence, rank));
         if self.ledger.locks.get(worker).is_some_and(|locks| !locks.is_empty()) {

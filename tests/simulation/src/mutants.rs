@@ -14,15 +14,18 @@ pub enum Loop {
     DeposedGoesOn,
     /// What lies under an attempt's prefix is published, whatever was decided on.
     SidecarNotChecked,
+    /// What an attempt left is removed although its publication failed, and will be tried again.
+    UnpublishedIsCollected,
 }
 
 impl Loop {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::CommandsBeforeCommit,
         Self::EpochNotCompared,
         Self::LateCommitOverwrites,
         Self::DeposedGoesOn,
         Self::SidecarNotChecked,
+        Self::UnpublishedIsCollected,
     ];
 }
 

@@ -53,7 +53,7 @@ pub(crate) struct Batch {
     pub(crate) sent: u32,
     pub(crate) commands: Vec<Command>,
     pub(crate) updates: Vec<Update>,
-    /// Prefixes of publications whose outcome the batch has heard of.
+    /// Prefixes of publications that the batch has heard are done.
     pub(crate) published: Vec<String>,
 }
 

@@ -161,8 +161,7 @@ fn refused(why: Refused, name: &str) -> Failure {
         Refused::Exists => {
             Failure::new(Cause::OutputExists, format!("'{name}' exists with other contents"), "")
         }
-        Refused::Vanished => {
-            Failure::new(Cause::StoreUnavailable, format!("'{name}' is gone from the store"), "")
-        }
+        // No waiting brings it back.
+        Refused::Vanished => Failure::new(Cause::Internal, format!("'{name}' is gone from the store"), ""),
     }
 }

@@ -80,7 +80,10 @@ impl Report {
         row("commits", commits.to_string());
         row("recoveries", recoveries.to_string());
         row("looks at whole farms", looks.to_string());
-        row("longest settling after the trouble, simulated s", (self.tally.settle_ms_max / 1_000).to_string());
+        row(
+            "longest settling after the trouble, simulated s",
+            (self.tally.settle_ms_max / 1_000).to_string(),
+        );
         row("violations", self.violations.len().to_string());
         for (title, numbers) in [
             ("command", &self.tally.commands),

@@ -92,7 +92,7 @@ impl Farm {
         let ended = job.layers.iter().flat_map(|layer| layer.tasks.values()).flat_map(|task| &task.ended);
         let spent: u64 = ended.map(|e| e.ended.since(e.started) * u64::from(e.ranks)).sum();
         job.device_ms = job.device_ms.max(spent);
-        let mut live = Vec::new();
+        let (mut live, mut waiting) = (Vec::new(), Vec::new());
         for (at, layer) in job.layers.iter_mut().enumerate() {
             for (task, known) in &mut layer.tasks {
                 let task = TaskId { job: id.clone(), layer: at as u32, task: *task };
@@ -104,12 +104,15 @@ impl Farm {
                     }
                     TaskState::Queued => drop(layer.requeued.insert(task.task)),
                     TaskState::Running | TaskState::Publishing => live.push(task),
-                    TaskState::Waiting
-                    | TaskState::Succeeded
-                    | TaskState::Failed
-                    | TaskState::Cancelled
-                    | TaskState::Skipped => {}
+                    TaskState::Waiting => waiting.push(task),
+                    TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled | TaskState::Skipped => {}
                 }
+            }
+        }
+        // That a task may start is not written when it becomes so.
+        for task in waiting {
+            if job.may_start(task.layer, task.task) {
+                job.layers[task.layer as usize].release(task.task, now);
             }
         }
         let layers = job.layers.len() as u32;

@@ -54,6 +54,7 @@ impl World {
             return;
         }
         let now = self.nodes[node].clock.at(self.now);
+        let collects_all = self.plants(Loop::UnpublishedIsCollected);
         let Some(leading) = self.nodes[node].leading.as_mut() else { return };
         leading.turn_due = false;
         if leading.waiting.is_some() {
@@ -65,7 +66,9 @@ impl World {
         let mut published = Vec::new();
         let events = leading.inbox.len().min(BATCH);
         for event in leading.inbox.drain(..events) {
-            if let Event::Published { attempt, .. } = &event {
+            if let Event::Published { attempt, outcome } = &event
+                && (outcome.is_ok() || collects_all)
+            {
                 published.push(leading.farm.prefix(attempt));
             }
             Deed::of_event(&leading.farm, &event, &mut deeds);
