@@ -169,6 +169,11 @@ impl Live {
         &self.seats[0].device
     }
 
+    /// Ranks that have saved.
+    pub(crate) fn done(&self) -> Vec<u32> {
+        (0..).zip(&self.seats).filter(|(_, seat)| seat.done).map(|(rank, _)| rank).collect()
+    }
+
     /// Device milliseconds from its start to `now`.
     pub(crate) fn device_ms(&self, now: Time) -> u64 {
         now.since(self.started).saturating_mul(self.seats.len() as u64)

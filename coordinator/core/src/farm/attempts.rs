@@ -176,6 +176,9 @@ impl Farm {
         live.moved = now;
         if live.seats.iter().all(|seat| seat.done) {
             self.saved(now, attempt);
+        } else {
+            // Its device may get other work before the gang ends: a later leader must know that it is not held.
+            self.changed(&attempt.task);
         }
     }
 

@@ -6,7 +6,7 @@
 
 use crate::{
     failure::RETRY_WAIT_MS_MAX,
-    ids::{AttemptId, JobId, SessionId, TaskId},
+    ids::{AttemptId, DeviceId, JobId, SessionId, TaskId},
     job::Job,
     plan::Plan,
     record::{self, Error, Records},
@@ -92,7 +92,7 @@ impl Farm {
         let ended = job.layers.iter().flat_map(|layer| layer.tasks.values()).flat_map(|task| &task.ended);
         let spent: u64 = ended.map(|e| e.ended.since(e.started) * u64::from(e.ranks)).sum();
         job.device_ms = job.device_ms.max(spent);
-        let mut live = Vec::new();
+        let (mut live, mut waiting) = (Vec::new(), Vec::new());
         for (at, layer) in job.layers.iter_mut().enumerate() {
             for (task, known) in &mut layer.tasks {
                 let task = TaskId { job: id.clone(), layer: at as u32, task: *task };
@@ -104,12 +104,15 @@ impl Farm {
                     }
                     TaskState::Queued => drop(layer.requeued.insert(task.task)),
                     TaskState::Running | TaskState::Publishing => live.push(task),
-                    TaskState::Waiting
-                    | TaskState::Succeeded
-                    | TaskState::Failed
-                    | TaskState::Cancelled
-                    | TaskState::Skipped => {}
+                    TaskState::Waiting => waiting.push(task),
+                    TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled | TaskState::Skipped => {}
                 }
+            }
+        }
+        // That a task may start is not written when it becomes so.
+        for task in waiting {
+            if job.may_start(task.layer, task.task) {
+                job.layers[task.layer as usize].release(task.task, now);
             }
         }
         let layers = job.layers.len() as u32;
@@ -134,21 +137,23 @@ impl Farm {
             return;
         };
         let attempt = AttemptId { task: id.clone(), number: live.number, fence: live.fence };
-        let devices: Vec<_> = live.seats.iter().map(|seat| seat.device.clone()).collect();
+        let ranks = live.seats.len() as u32;
+        let seats = (0..).zip(&live.seats).filter(|(_, seat)| !seat.done);
+        let held: Vec<(u32, DeviceId)> = seats.map(|(rank, seat)| (rank, seat.device.clone())).collect();
         if state == TaskState::Publishing {
             self.publish(&attempt);
             return;
         }
         live.charged_ms = Some(0);
         if let Some(show) = self.shows.get_mut(&show) {
-            show.devices += devices.len() as u32;
+            show.devices += ranks;
         }
         let mut lost = false;
-        for (rank, device) in devices.into_iter().enumerate() {
+        for (rank, device) in held {
             let known = self.workers.get_mut(&device.worker).and_then(|w| w.devices.get_mut(&device.index));
             match known {
                 Some(known) if known.busy == Busy::Free => {
-                    known.busy = Busy::With(Held { attempt: attempt.clone(), rank: rank as u32 });
+                    known.busy = Busy::With(Held { attempt: attempt.clone(), rank });
                 }
                 _ => lost = true,
             }

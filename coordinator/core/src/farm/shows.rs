@@ -64,9 +64,11 @@ impl Farm {
         if self.limits.is_empty() {
             return used;
         }
-        for held in self.held().filter(|held| held.rank == 0) {
-            let Some(job) = self.jobs.get(&held.attempt.task.job) else { continue };
-            for limit in &job.plan.resources(held.attempt.task.layer).limits {
+        // Of a gang the ranks end one by one, and it holds what it holds until the last.
+        let running: std::collections::BTreeSet<_> = self.held().map(|held| &held.attempt.task).collect();
+        for task in running {
+            let Some(job) = self.jobs.get(&task.job) else { continue };
+            for limit in &job.plan.resources(task.layer).limits {
                 *used.entry(limit.as_str()).or_default() += 1;
             }
         }

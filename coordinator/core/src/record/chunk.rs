@@ -67,6 +67,9 @@ struct LiveRecord {
     number: u32,
     fence: Fence,
     devices: Vec<DeviceId>,
+    /// Ranks that have saved already, while others go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    done: Vec<u32>,
     started: Time,
     no_progress_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,6 +110,7 @@ impl TaskRecord {
                 number: live.number,
                 fence: live.fence,
                 devices: live.seats.iter().map(|seat| seat.device.clone()).collect(),
+                done: if task.state == TaskState::Running { live.done() } else { Vec::new() },
                 started: live.started,
                 no_progress_ms: live.no_progress_ms,
                 saved: live.saved.clone(),
@@ -121,16 +125,18 @@ impl TaskRecord {
     /// The task again; a live attempt's worker is away, and its patience begins anew at `now`.
     pub(crate) fn task(self, now: Time) -> Task {
         let live = self.live.filter(|live| !live.devices.is_empty()).map(|live| {
-            let done = self.state == TaskState::Publishing;
+            let saved = self.state == TaskState::Publishing;
+            let seat =
+                |(rank, device)| Seat { device, session: None, done: saved || live.done.contains(&rank) };
             Box::new(Live {
                 number: live.number,
                 fence: live.fence,
-                seats: live.devices.into_iter().map(|device| Seat { device, session: None, done }).collect(),
+                seats: (0..).zip(live.devices).map(seat).collect(),
                 started: live.started,
                 moved: now,
                 longest_gap_ms: 0,
                 no_progress_ms: live.no_progress_ms,
-                stage: if done { Stage::Save } else { Stage::Load },
+                stage: if saved { Stage::Save } else { Stage::Load },
                 stage_since: now,
                 step: 0,
                 steps: 0,

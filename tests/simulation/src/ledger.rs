@@ -1,0 +1,302 @@
+//! The farm's rules a second time, as short as they can be said, kept on what the state store has made durable and in
+//! that order. Whatever the coordinators believe, this is what they have committed to.
+
+mod deeds;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use croft_core::{
+    ids::{AttemptId, JobId, TaskId, WorkerId},
+    plan::Plan,
+    step::Assignment,
+    view::TaskState,
+    worker::LockKind,
+};
+
+pub(crate) use deeds::Deed;
+
+use crate::world::World;
+
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    tasks: BTreeMap<TaskId, Entry>,
+    /// The highest fence that was given out.
+    fence: u64,
+    /// Starts that are durable: fence and rank.
+    starts: BTreeSet<(u64, u32)>,
+    /// Attempts whose publication is decided, by fence.
+    decided: BTreeSet<u64>,
+    /// Attempts whose files were saved.
+    pub(crate) saved: BTreeSet<u64>,
+    pub(crate) jobs: BTreeMap<JobId, JobEntry>,
+    pub(crate) locks: BTreeMap<WorkerId, BTreeSet<LockKind>>,
+    pub(crate) limits: BTreeMap<String, u32>,
+    pub(crate) quotas: BTreeMap<String, Option<u32>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct JobEntry {
+    pub(crate) is_cancelled: bool,
+    pub(crate) was_cancelled: bool,
+    pub(crate) was_retried: bool,
+    pub(crate) is_paused: bool,
+    pub(crate) request: usize,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    pub(crate) number: u32,
+    fence: u64,
+    at: At,
+    /// Its publication failed: it may be tried again, or given up.
+    failed: bool,
+    /// Where its ranks have started.
+    workers: Vec<WorkerId>,
+}
+
+/// Where a task is, as far as the rules need it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    #[default]
+    Idle,
+    Running,
+    /// Its publication is decided.
+    Decided,
+    /// Published: nothing may ever happen to it again.
+    Done,
+}
+
+impl Ledger {
+    pub(crate) fn entry(&self, task: &TaskId) -> Option<&Entry> {
+        self.tasks.get(task)
+    }
+
+    pub(crate) fn done(&self) -> impl Iterator<Item = (&TaskId, &Entry)> {
+        self.tasks.iter().filter(|(_, entry)| entry.at == At::Done)
+    }
+
+    /// Tasks that hold devices, and how many.
+    pub(crate) fn running(&self) -> impl Iterator<Item = (&TaskId, u32)> {
+        let running = self.tasks.iter().filter(|(_, entry)| entry.at == At::Running);
+        running.map(|(task, entry)| (task, entry.workers.len() as u32))
+    }
+}
+
+impl World {
+    /// A batch has become durable.
+    pub(crate) fn record(&mut self, deeds: &[Deed]) {
+        for deed in deeds {
+            if let Err(what) = self.enter(deed) {
+                return self.accuse(what);
+            }
+        }
+    }
+
+    fn enter(&mut self, deed: &Deed) -> Result<(), String> {
+        match deed {
+            Deed::Accepted { request_id, job } => self.enter_job(request_id, job)?,
+            Deed::Cancelled(job) => {
+                if let Some(job) = self.ledger.jobs.get_mut(job) {
+                    (job.is_cancelled, job.was_cancelled) = (true, true);
+                }
+            }
+            Deed::Retried(job) => {
+                if let Some(job) = self.ledger.jobs.get_mut(job) {
+                    (job.is_cancelled, job.was_retried) = (false, true);
+                }
+            }
+            Deed::Skipped(job) => {
+                if let Some(job) = self.ledger.jobs.get_mut(job) {
+                    job.was_retried = true;
+                }
+            }
+            Deed::Paused(job, paused) => {
+                if let Some(job) = self.ledger.jobs.get_mut(job) {
+                    job.is_paused = *paused;
+                }
+            }
+            Deed::Locked(worker, lock, true) => {
+                self.ledger.locks.entry(worker.clone()).or_default().insert(*lock);
+            }
+            Deed::Locked(worker, lock, false) => {
+                self.ledger.locks.entry(worker.clone()).or_default().remove(lock);
+            }
+            Deed::Limit(limit, Some(max)) => drop(self.ledger.limits.insert(limit.clone(), *max)),
+            Deed::Limit(limit, None) => drop(self.ledger.limits.remove(limit)),
+            Deed::Quota(show, max) => drop(self.ledger.quotas.insert(show.clone(), *max)),
+            Deed::State(task, state) => self.enter_state(task, *state)?,
+            Deed::Start(attempt, rank, ranks, worker) => self.enter_start(attempt, *rank, *ranks, worker)?,
+            Deed::Publish(attempt) => self.enter_publish(attempt)?,
+            Deed::PublicationFailed(attempt) => {
+                if let Some(entry) = self.ledger.tasks.get_mut(&attempt.task)
+                    && entry.fence == attempt.fence.0
+                    && entry.at == At::Decided
+                {
+                    entry.failed = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn enter_job(&mut self, request_id: &str, job: &JobId) -> Result<(), String> {
+        let request = request_id.strip_prefix("request-").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+        let known =
+            self.ledger.jobs.entry(job.clone()).or_insert(JobEntry { request, ..JobEntry::default() });
+        if known.request == request {
+            Ok(())
+        } else {
+            Err(format!("{job} is the job of two requests: {} and {request}", known.request))
+        }
+    }
+
+    fn enter_state(&mut self, task: &TaskId, state: TaskState) -> Result<(), String> {
+        let Some(entry) = self.ledger.tasks.get_mut(task) else { return Ok(()) };
+        match (entry.at, state) {
+            (At::Done, TaskState::Succeeded) => {}
+            (At::Done, _) => return Err(format!("{task:?} was published, and now it is {state:?}")),
+            (At::Decided, TaskState::Succeeded) => entry.at = At::Done,
+            // A model that makes nothing needs no publication.
+            (At::Running, TaskState::Succeeded) => entry.at = At::Done,
+            (At::Running, TaskState::Running | TaskState::Publishing) => {}
+            (At::Running, _) => entry.at = At::Idle,
+            (At::Idle, TaskState::Succeeded) => {
+                return Err(format!("{task:?} succeeded without a decided publication"));
+            }
+            (At::Decided, TaskState::Publishing) | (At::Idle, _) => {}
+            (At::Decided, _) if entry.failed => entry.at = At::Idle,
+            (At::Decided, _) => {
+                return Err(format!(
+                    "{task:?} is {state:?} while its publication is decided and did not fail"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn enter_start(
+        &mut self,
+        attempt: &AttemptId,
+        rank: u32,
+        ranks: u32,
+        worker: &WorkerId,
+    ) -> Result<(), String> {
+        let fence = attempt.fence.0;
+        let entry = self.ledger.tasks.entry(attempt.task.clone()).or_default();
+        if rank > 0 {
+            if entry.fence != fence || entry.workers.len() as u32 != rank || rank >= ranks {
+                return Err(format!("rank {rank} of {ranks} of {attempt:?} starts out of turn"));
+            }
+            entry.workers.push(worker.clone());
+        } else {
+            if fence <= self.ledger.fence {
+                return Err(format!("{attempt:?}: fence {} was given out already", self.ledger.fence));
+            }
+            if matches!(entry.at, At::Decided | At::Done) {
+                return Err(format!("{attempt:?} starts while its task is {:?}", entry.at));
+            }
+            if attempt.number != entry.number + 1 {
+                return Err(format!("{attempt:?} follows attempt {}", entry.number));
+            }
+            self.ledger.fence = fence;
+            *entry = Entry {
+                number: attempt.number,
+                fence,
+                at: At::Running,
+                failed: false,
+                workers: vec![worker.clone()],
+            };
+        }
+        self.ledger.starts.insert((fence, rank));
+        if self.ledger.locks.get(worker).is_some_and(|locks| !locks.is_empty()) {
+            return Err(format!("{attempt:?} starts on {worker}, which is locked"));
+        }
+        match self.ledger.jobs.get(&attempt.task.job) {
+            None => Err(format!("{attempt:?} starts, and its job is not durable")),
+            Some(job) if job.is_paused => Err(format!("{attempt:?} starts, and its job is paused")),
+            Some(job) if job.is_cancelled => Err(format!("{attempt:?} starts, and its job is cancelled")),
+            Some(_) if rank + 1 < ranks => Ok(()),
+            Some(_) => self.check_whole_start(attempt, ranks),
+        }
+    }
+
+    /// A whole attempt has started: its devices are such as its layer asks for, and nobody holds more than he may.
+    fn check_whole_start(&self, attempt: &AttemptId, ranks: u32) -> Result<(), String> {
+        let Some(plan) = self.plan_of(&attempt.task.job) else { return Ok(()) };
+        let needs = plan.resources(attempt.task.layer);
+        let workers = &self.ledger.tasks[&attempt.task].workers;
+        if ranks != needs.ranks {
+            return Err(format!("{attempt:?} has {ranks} ranks, and its layer asks for {}", needs.ranks));
+        }
+        if needs.same_worker && workers.iter().any(|worker| *worker != workers[0]) {
+            return Err(format!("{attempt:?} is spread over {workers:?}"));
+        }
+        let has_tags = |name: &WorkerId| {
+            let worker = self.workers.iter().find(|worker| worker.name == *name);
+            worker.is_some_and(|worker| needs.tags.iter().all(|tag| worker.tags.contains(tag)))
+        };
+        if !workers.iter().all(has_tags) {
+            return Err(format!("{attempt:?} is on {workers:?}, and needs the tags {:?}", needs.tags));
+        }
+        for limit in &needs.limits {
+            let holds = |task: &TaskId| {
+                let plan = self.plan_of(&task.job);
+                plan.is_some_and(|plan| plan.resources(task.layer).limits.contains(limit))
+            };
+            let used = self.ledger.running().filter(|(task, _)| holds(task)).count() as u32;
+            let max = self.ledger.limits.get(limit).copied();
+            if max.is_none_or(|max| used > max) {
+                return Err(format!(
+                    "{attempt:?} starts, and {used} hold {limit}, of which there are {max:?}"
+                ));
+            }
+        }
+        if let Some(Some(max)) = self.ledger.quotas.get(plan.show()) {
+            let of_show =
+                |task: &TaskId| self.plan_of(&task.job).is_some_and(|other| other.show() == plan.show());
+            let used: u32 =
+                self.ledger.running().filter(|(task, _)| of_show(task)).map(|(_, ranks)| ranks).sum();
+            if used > *max {
+                let show = plan.show();
+                return Err(format!("{attempt:?} starts, and {show} holds {used} devices of {max}"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn plan_of(&self, job: &JobId) -> Option<&Plan> {
+        let request = self.ledger.jobs.get(job)?.request;
+        self.catalogue.plans.get(self.people.requests.get(request)?.plan)
+    }
+
+    fn enter_publish(&mut self, attempt: &AttemptId) -> Result<(), String> {
+        let entry = self.ledger.tasks.get_mut(&attempt.task);
+        let fence = attempt.fence.0;
+        match entry {
+            Some(entry) if entry.fence == fence && matches!(entry.at, At::Running | At::Decided) => {
+                (entry.at, entry.failed) = (At::Decided, false);
+            }
+            other => return Err(format!("{attempt:?} is to be published, and its task is at {other:?}")),
+        }
+        self.ledger.decided.insert(fence);
+        if self.ledger.saved.contains(&fence) {
+            Ok(())
+        } else {
+            Err(format!("{attempt:?} is to be published, and it saved nothing"))
+        }
+    }
+
+    /// A start leaves for its worker: it must be durable.
+    pub(crate) fn check_start(&mut self, assignment: &Assignment) {
+        if !self.ledger.starts.contains(&(assignment.attempt.fence.0, assignment.rank)) {
+            self.accuse(format!("{:?} leaves for its worker before it is durable", assignment.attempt));
+        }
+    }
+
+    /// A file gets its final name: its attempt must be the one that was decided.
+    pub(crate) fn check_decided(&mut self, attempt: &AttemptId) {
+        if !self.ledger.decided.contains(&attempt.fence.0) {
+            self.accuse(format!("a file of {attempt:?} is published, which nobody decided"));
+        }
+    }
+}
