@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Retry(Retry),
     /// List workers and their devices
     Workers(Workers),
+    /// Say who leads, what is free and what waits
+    Status(Status),
     /// Check published files against their sidecars
     Verify(Verify),
     /// Check this machine, a coordinator and an artifact store
@@ -157,6 +159,15 @@ pub(crate) struct Coordinator {
     /// The artifact store: file:///DIR or s3://BUCKET[/PREFIX] [default: a folder of the data directory]
     #[arg(long, value_name = "URL")]
     pub(crate) artifacts: Option<String>,
+    /// Members of the etcd cluster that keeps the state [default: a file in the data directory]
+    #[arg(long, value_delimiter = ',', value_name = "URL,…")]
+    pub(crate) etcd: Option<Vec<String>>,
+    /// The farm's name: keys in etcd begin with it [default: croft]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) farm: Option<String>,
+    /// How clients and workers reach this coordinator [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) advertise: Option<String>,
     /// Speak plaintext; refused anywhere but on loopback addresses
     #[arg(long)]
     pub(crate) insecure: bool,
@@ -193,6 +204,14 @@ pub(crate) struct Worker {
     pub(crate) until_stdin_closes: bool,
 }
 
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Rank {
     /// The inherited end of the socket to the worker
@@ -223,7 +242,7 @@ pub(crate) struct Plan {
     pub(crate) output: Output,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Submit {
     #[command(flatten)]
     pub(crate) spec: Spec,
@@ -239,7 +258,7 @@ pub(crate) struct Submit {
     pub(crate) output: Output,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct OneJob {
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
@@ -249,7 +268,7 @@ pub(crate) struct OneJob {
     pub(crate) output: Output,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Jobs {
     /// Only the jobs of this show
     #[arg(long)]
@@ -274,7 +293,7 @@ pub(crate) struct Selector {
     pub(crate) layer: Option<String>,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Tasks {
     /// JOB, JOB/LAYER or JOB/LAYER/TASK
     #[arg(value_name = "JOB[/LAYER[/TASK]]")]
@@ -287,7 +306,7 @@ pub(crate) struct Tasks {
     pub(crate) output: Output,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Get {
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
@@ -298,7 +317,7 @@ pub(crate) struct Get {
     pub(crate) client: Client,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Cancel {
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
@@ -312,7 +331,7 @@ pub(crate) struct Cancel {
     pub(crate) client: Client,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Retry {
     /// JOB, JOB/LAYER or JOB/LAYER/TASK
     #[arg(value_name = "JOB[/LAYER[/TASK]]")]
@@ -326,7 +345,7 @@ pub(crate) struct Retry {
     pub(crate) client: Client,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Workers {
     #[command(flatten)]
     pub(crate) client: Client,

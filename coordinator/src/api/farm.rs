@@ -8,13 +8,16 @@ use super::{
     convert, page,
     status::{invalid, not_found},
 };
-use crate::handle::Handle;
+use crate::{handle::Handle, run::Desk};
 
 #[derive(Debug)]
 pub(crate) struct Farm {
     pub(crate) handle: Handle,
     /// The store's address, without secrets.
     pub(crate) artifacts: String,
+    /// How others reach this coordinator.
+    pub(crate) advertise: String,
+    pub(crate) state_store: &'static str,
 }
 
 #[tonic::async_trait]
@@ -52,7 +55,15 @@ impl v1::farm_server::Farm for Farm {
         &self,
         _request: Request<v1::GetFarmStatusRequest>,
     ) -> Result<Response<v1::FarmStatus>, Status> {
-        let status = self.handle.ask(|desk| desk.farm.status()).await?;
-        Ok(Response::new(convert::status(status, self.artifacts.clone())))
+        let look = |desk: &mut Desk| (desk.farm.status(), desk.standing.clone(), desk.trouble.clone());
+        let (status, standing, trouble) = self.handle.ask(look).await?;
+        Ok(Response::new(convert::status(
+            status,
+            self.artifacts.clone(),
+            &standing,
+            &self.advertise,
+            trouble,
+            self.state_store,
+        )))
     }
 }

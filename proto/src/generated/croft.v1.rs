@@ -2170,10 +2170,25 @@ pub struct FarmStatus {
     #[prost(uint64, tag = "7")]
     pub tasks_running: u64,
     /// Where outputs go, without secrets.
-    ///
-    /// next tag: 9
     #[prost(string, tag = "8")]
     pub artifacts: ::prost::alloc::string::String,
+    /// Of the coordinator that answers.
+    #[prost(enumeration = "CoordinatorRole", tag = "9")]
+    pub role: i32,
+    /// The address of the one that leads, as far as this one knows.
+    #[prost(string, tag = "10")]
+    pub leader: ::prost::alloc::string::String,
+    /// Why nothing can be written now, or empty.
+    #[prost(string, tag = "11")]
+    pub trouble: ::prost::alloc::string::String,
+    /// `memory`, `redb` or `etcd`.
+    #[prost(string, tag = "12")]
+    pub state_store: ::prost::alloc::string::String,
+    /// Rises with each leader.
+    ///
+    /// next tag: 14
+    #[prost(uint64, tag = "13")]
+    pub epoch: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -2205,6 +2220,36 @@ impl WorkerState {
             "WORKER_STATE_READY" => Some(Self::Ready),
             "WORKER_STATE_LOST" => Some(Self::Lost),
             "WORKER_STATE_GONE" => Some(Self::Gone),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CoordinatorRole {
+    Unspecified = 0,
+    Leader = 1,
+    /// Answers questions from the state store; changes go to the leader.
+    Follower = 2,
+}
+impl CoordinatorRole {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "COORDINATOR_ROLE_UNSPECIFIED",
+            Self::Leader => "COORDINATOR_ROLE_LEADER",
+            Self::Follower => "COORDINATOR_ROLE_FOLLOWER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "COORDINATOR_ROLE_UNSPECIFIED" => Some(Self::Unspecified),
+            "COORDINATOR_ROLE_LEADER" => Some(Self::Leader),
+            "COORDINATOR_ROLE_FOLLOWER" => Some(Self::Follower),
             _ => None,
         }
     }

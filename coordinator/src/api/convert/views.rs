@@ -16,7 +16,7 @@ use super::{
     names::{device_name, job_name, task_name, worker_name},
     values,
 };
-use crate::updates::Progress;
+use crate::{state::Standing, updates::Progress};
 
 pub(in crate::api) fn timestamp(time: Time) -> Timestamp {
     let seconds = i64::try_from(time.0 / 1_000).unwrap_or(i64::MAX);
@@ -171,8 +171,26 @@ pub(in crate::api) fn worker(worker: WorkerView) -> v1::Worker {
     }
 }
 
-pub(in crate::api) fn status(status: StatusView, artifacts: String) -> v1::FarmStatus {
+pub(in crate::api) fn status(
+    status: StatusView,
+    artifacts: String,
+    standing: &Standing,
+    advertise: &str,
+    trouble: Option<String>,
+    state_store: &str,
+) -> v1::FarmStatus {
+    let (role, leader, epoch) = match standing {
+        Standing::Leader { epoch } => (v1::CoordinatorRole::Leader, advertise.to_owned(), epoch.0),
+        Standing::Follower { leader } => {
+            (v1::CoordinatorRole::Follower, leader.clone().unwrap_or_default(), 0)
+        }
+    };
     v1::FarmStatus {
+        role: role.into(),
+        leader,
+        epoch,
+        trouble: trouble.unwrap_or_default(),
+        state_store: state_store.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         workers: status.workers,
         devices: status.devices,
