@@ -58,6 +58,7 @@ impl House {
         let mut house = Self { coordinator, worker, address, dir };
         house.coordinator.start();
         house.worker.start();
+        house.json(&["status"]);
         house
     }
 
