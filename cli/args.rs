@@ -52,8 +52,28 @@ pub(crate) enum Command {
     Cancel(Cancel),
     /// Queue failed or cancelled tasks again
     Retry(Retry),
+    /// Leave tasks out; those that wait for them go on
+    Skip(Retry),
+    /// Start nothing new of a job
+    Pause(OneOf),
+    /// Go on with a paused job
+    Resume(OneOf),
+    /// Change a job's priority
+    Update(Update),
+    /// Say why tasks wait, and what would have to happen
+    Why(Why),
     /// List workers and their devices
     Workers(Workers),
+    /// Keep work from a worker
+    Lock(Lock),
+    /// Give a worker work again
+    Unlock(OneOf),
+    /// Let a worker run empty
+    Drain(Lock),
+    /// List shows and their shares, or set one
+    Show(Show),
+    /// List limits, or set one
+    Limit(Limit),
     /// Say who leads, what is free and what waits
     Status(Status),
     /// Check published files against their sidecars
@@ -343,6 +363,86 @@ pub(crate) struct Retry {
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) client: Client,
+}
+
+/// One named thing.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct OneOf {
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) client: Client,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Update {
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    /// 0 to 100; within its show, higher goes first
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) priority: u32,
+    #[command(flatten)]
+    pub(crate) client: Client,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Why {
+    /// JOB, JOB/LAYER or JOB/LAYER/TASK
+    #[arg(value_name = "JOB[/LAYER[/TASK]]")]
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) selector: Selector,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Lock {
+    #[arg(value_name = "WORKER")]
+    pub(crate) name: String,
+    /// Why, for whoever asks
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// What runs there goes elsewhere at once, at no cost in tries
+    #[arg(long)]
+    pub(crate) give_back: bool,
+    #[command(flatten)]
+    pub(crate) client: Client,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Show {
+    /// The show to set; all are listed without
+    #[arg(value_name = "SHOW")]
+    pub(crate) name: Option<String>,
+    /// Its share of device time beside other shows, 1 to 1000 [default: 100]
+    #[arg(long, requires = "name", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) weight: Option<u32>,
+    /// Devices that it may hold at once; 0 for no bound
+    #[arg(long, requires = "name", value_name = "N")]
+    pub(crate) max_devices: Option<u32>,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Limit {
+    /// The limit to set; all are listed without
+    #[arg(value_name = "LIMIT")]
+    pub(crate) name: Option<String>,
+    /// How many tasks may hold it at once
+    #[arg(requires = "name", value_name = "N")]
+    pub(crate) max: Option<u32>,
+    /// Take the limit away
+    #[arg(long, requires = "name", conflicts_with = "max")]
+    pub(crate) delete: bool,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Clone, ClapArgs)]

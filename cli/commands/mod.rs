@@ -14,7 +14,9 @@ mod submit;
 mod tasks;
 mod verify;
 mod watch;
+mod why;
 mod workers;
+mod wrangle;
 
 use std::time::Duration;
 
@@ -53,6 +55,16 @@ pub(crate) async fn run(command: Command) -> Result<Exit, Failed> {
         Command::Get(args) => persistent(&args.client, &args, get::run).await,
         Command::Cancel(args) => persistent(&args.client, &args, act::cancel).await,
         Command::Retry(args) => persistent(&args.client, &args, act::retry).await,
+        Command::Skip(args) => persistent(&args.client, &args, act::skip).await,
+        Command::Pause(args) => persistent(&args.client, &args, act::pause).await,
+        Command::Resume(args) => persistent(&args.client, &args, act::resume).await,
+        Command::Update(args) => persistent(&args.client, &args, act::update).await,
+        Command::Why(args) => persistent(&args.client, &args, why::run).await,
+        Command::Lock(args) => persistent(&args.client, &args, wrangle::lock).await,
+        Command::Unlock(args) => persistent(&args.client, &args, wrangle::unlock).await,
+        Command::Drain(args) => persistent(&args.client, &args, wrangle::drain).await,
+        Command::Show(args) => persistent(&args.client, &args, wrangle::show).await,
+        Command::Limit(args) => persistent(&args.client, &args, wrangle::limit).await,
         Command::Workers(args) => persistent(&args.client, &args, workers::run).await,
         Command::Status(args) => status::run(args).await,
         Command::Verify(args) => verify::run(&args),

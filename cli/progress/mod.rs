@@ -86,7 +86,13 @@ impl Screen {
 
 /// All tasks of a layer or job.
 pub(crate) fn total(counts: &TaskCounts) -> u64 {
-    counts.waiting + counts.queued + counts.running + counts.succeeded + counts.failed + counts.cancelled
+    counts.waiting
+        + counts.queued
+        + counts.running
+        + counts.succeeded
+        + counts.failed
+        + counts.cancelled
+        + counts.skipped
 }
 
 /// `run 9  wait 628  fail 2 (OOM_DEVICE 2 -> retried)`
