@@ -107,6 +107,11 @@ impl World {
                         what += &format!("\n  {:?} is {:?}: {why:?}", task.id, task.state);
                     }
                 }
+                for worker in leading.farm.workers() {
+                    for running in worker.devices.into_iter().filter_map(|device| device.running) {
+                        what += &format!("\n  the farm believes that {} runs {running}", worker.id);
+                    }
+                }
                 what += &format!("\n  inbox {}, commit {:?}", leading.inbox.len(), leading.waiting.is_some());
             }
         }

@@ -237,7 +237,11 @@ impl World {
         let settled = jobs.iter().all(|job| job.settled.is_some());
         let quiet = leading.inbox.is_empty() && leading.waiting.is_none();
         let answered = self.people.requests.iter().all(|request| request.job.is_some());
-        let untouched = wishes.is_empty() && settled && quiet && answered;
+        let believes = farm.workers().iter().any(|worker| {
+            let here = self.workers.iter().any(|known| known.name == worker.id && known.up);
+            here && worker.devices.iter().any(|device| device.running.is_some())
+        });
+        let untouched = wishes.is_empty() && settled && quiet && answered && !believes;
         wishes.into_iter().for_each(|wish| self.tell(node, wish));
         if untouched && self.publications.is_empty() && self.is_idle() {
             self.has_settled(node);
