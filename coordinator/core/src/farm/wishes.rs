@@ -57,8 +57,8 @@ impl Farm {
         layer.touch(task.task).failure = None;
         self.changed(task);
         // A job that had settled as failed is looked at again: it may count as done now, or go on.
-        if let Some(job) = self.jobs.get_mut(&task.job) {
-            job.settled = None;
+        if self.jobs.get_mut(&task.job).is_some_and(|job| job.settled.take().is_some()) {
+            self.job_changed(&task.job);
         }
         self.revive(now, task);
         self.settled(now, task);

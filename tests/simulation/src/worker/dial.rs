@@ -130,7 +130,7 @@ impl World {
             }
             Down::Refused { reason } => {
                 self.diary.say(self.now, || format!("w{worker} is refused and ends: {reason}"));
-                self.kill_worker(worker, 3_000, false);
+                self.restart_worker(worker, 3_000);
             }
         }
     }
