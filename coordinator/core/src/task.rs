@@ -169,6 +169,11 @@ impl Live {
         &self.seats[0].device
     }
 
+    /// Whether `worker` is where a rank is.
+    pub(crate) fn is_on(&self, rank: u32, worker: &WorkerId) -> bool {
+        self.seats.get(rank as usize).is_some_and(|seat| seat.device.worker == *worker)
+    }
+
     /// Ranks that have saved.
     pub(crate) fn done(&self) -> Vec<u32> {
         (0..).zip(&self.seats).filter(|(_, seat)| seat.done).map(|(rank, _)| rank).collect()

@@ -118,10 +118,8 @@ impl Farm {
         stage: Stage,
         (step, steps): (u32, u32),
     ) {
-        if self.heard(now, session).is_none() {
-            return;
-        }
-        let Some(live) = self.live(attempt) else { return };
+        let Some(worker) = self.heard(now, session) else { return };
+        let Some(live) = self.live(attempt).filter(|live| live.is_on(rank, &worker)) else { return };
         live.longest_gap_ms = live.longest_gap_ms.max(now.since(live.moved));
         live.moved = now;
         if rank != 0 {
@@ -163,7 +161,10 @@ impl Farm {
             }
             return;
         };
-        let Some(seat) = live.seats.get_mut(rank as usize) else { return };
+        // Whoever else says so is mistaken.
+        let Some(seat) = live.seats.get_mut(rank as usize).filter(|seat| seat.device.worker == worker) else {
+            return;
+        };
         if state != Some(TaskState::Running) || seat.done {
             return; // said twice, as a worker may that was cut off in between
         }

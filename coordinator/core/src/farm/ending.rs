@@ -29,8 +29,10 @@ impl Farm {
         if let Some(device) = self.device_with(&worker, attempt, rank) {
             self.release_device(&device, attempt, rank);
         }
-        let failed_on =
-            self.live(attempt).and_then(|live| Some(live.seats.get(rank as usize)?.device.clone()));
+        let failed_on = self
+            .live(attempt)
+            .filter(|live| live.is_on(rank, &worker))
+            .map(|live| live.seats[rank as usize].device.clone());
         if self.task_state(&attempt.task) == Some(TaskState::Running)
             && let Some(device) = failed_on
         {
