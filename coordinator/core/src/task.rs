@@ -118,6 +118,8 @@ impl Task {
         if self.ended.len() == ATTEMPTS_KEPT {
             self.ended.remove(0);
         }
+        // Most tasks end once: room for more would be most of what a task with a history costs.
+        self.ended.reserve_exact(1);
         self.ended.push(Ended {
             number: live.number,
             device: live.device().clone(),
