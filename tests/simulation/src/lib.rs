@@ -29,6 +29,7 @@ use std::{
     sync::Once,
 };
 
+use croft_core::mutant;
 pub use diary::Tally;
 pub use mutants::{Loop, Planted};
 pub use report::{Report, simulate_all};
@@ -102,10 +103,12 @@ thread_local! {
 
 fn live(options: &Options) -> Result<Tally, Box<Violation>> {
     listen_to_panics();
+    mutant::plant(options.planted.and_then(Planted::core));
     let mut world = World::new(options, Catalogue::shared());
     PANICKED.set(Some(String::new()));
     let lived = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
     let said = PANICKED.take();
+    mutant::plant(None);
     if lived.is_err() {
         world.accuse(format!("the core's own assertion failed: {}", said.unwrap_or_default()));
     }

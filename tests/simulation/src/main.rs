@@ -34,6 +34,25 @@ fn main() -> ExitCode {
             }
         };
     }
+    if args.iter().any(|arg| arg == "--mutants") {
+        for planted in croft_simulation::Planted::all() {
+            let seeds = number("--seeds").unwrap_or(300);
+            let begun = Instant::now();
+            let report = simulate_all(0..seeds, 2, 1, |seed| Options {
+                planted: Some(planted),
+                look_every,
+                ..Options::of(seed)
+            });
+            let what = report.violations.first().map_or("NOT CAUGHT", |v| &v.what);
+            println!(
+                "{planted:?} after {} worlds, {:.1} s: {}",
+                report.worlds,
+                begun.elapsed().as_secs_f64(),
+                what.lines().take(2).collect::<String>()
+            );
+        }
+        return ExitCode::SUCCESS;
+    }
     let from = number("--from").unwrap_or(0);
     let seeds = number("--seeds").unwrap_or(2_000);
     let cores = thread::available_parallelism().map_or(1, usize::from);

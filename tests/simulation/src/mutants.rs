@@ -1,6 +1,8 @@
 //! The planted bugs: in the core's rules, which the core's switches turn on, and in the loop around them, which this
 //! model of the loop does wrong on purpose. A simulator that does not catch them is no judge of the real thing.
 
+use croft_core::mutant::Mutant;
+
 /// A bug in the loop, the store or the publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loop {
@@ -32,5 +34,20 @@ impl Loop {
 /// One planted bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Planted {
+    Core(Mutant),
     Loop(Loop),
+}
+
+impl Planted {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Mutant::ALL.into_iter().map(Self::Core).chain(Loop::ALL.into_iter().map(Self::Loop))
+    }
+
+    pub(crate) fn core(self) -> Option<Mutant> {
+        match self {
+            Self::Core(mutant) => Some(mutant),
+            Self::Loop(_) => None,
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use crate::{
     failure::{Cause, Failure},
     ids::{AttemptId, DeviceId, JobId, TaskId, WorkerId},
+    mutant::{self, Mutant},
     step::{Command, TICK_MS},
     time::Time,
     view::{TaskState, WorkerState},
@@ -49,6 +50,7 @@ impl Farm {
             .workers
             .iter()
             .filter(|(_, w)| w.state == WorkerState::Ready && now.since(w.seen) > lease_ms)
+            .filter(|_| !mutant::on(Mutant::LeaseNeverPasses))
             .map(|(id, _)| id.clone())
             .collect();
         for id in silent {
@@ -69,7 +71,7 @@ impl Farm {
                 }
             }
         }
-        for (device, held) in over {
+        for (device, held) in over.into_iter().filter(|_| !mutant::on(Mutant::StopsNeverWaitedOut)) {
             self.release_device(&device, &held.attempt, held.rank);
         }
     }
@@ -104,7 +106,7 @@ impl Farm {
                 late.push((attempt.task, Failure::new(Cause::TimeoutNoProgress, message, remedy)));
             }
         }
-        for (task, failure) in late {
+        for (task, failure) in late.into_iter().filter(|_| !mutant::on(Mutant::DeadlinesNeverStrike)) {
             self.stop(now, &task, true, failure);
         }
     }

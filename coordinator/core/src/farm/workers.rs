@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     failure::{Cause, Failure},
     ids::{AttemptId, DeviceId, SessionId, WorkerId},
+    mutant::{self, Mutant},
     step::{Command, Joined},
     time::Time,
     view::{TaskState, WorkerState},
@@ -30,10 +31,14 @@ impl Farm {
         let mut known = self.workers.remove(&id);
         if let Some(old) = known.as_ref().and_then(|known| known.session) {
             // The same process dialled again: its old stream is dead, even where nobody noticed yet.
-            self.sessions.remove(&old);
+            if !mutant::on(Mutant::OldSessionCounts) {
+                self.sessions.remove(&old);
+            }
             self.out.commands.push(Command::HangUp { session: old });
         }
-        let same_process = known.as_ref().is_some_and(|known| known.incarnation == incarnation);
+        let same_process = known
+            .as_ref()
+            .is_some_and(|known| known.incarnation == incarnation || mutant::on(Mutant::IncarnationIgnored));
         // Ends and starts below must not meet devices of the old hello on offer.
         self.withdraw_worker(&id, known.as_ref());
         let locks = known.as_ref().map(|known| known.locks.clone()).unwrap_or_default();
@@ -107,7 +112,9 @@ impl Farm {
             && state == Some(TaskState::Running)
         {
             seat.session = Some(session);
-        } else if state != Some(TaskState::Publishing) || self.live(&attempt).is_none() {
+        } else if (state != Some(TaskState::Publishing) || self.live(&attempt).is_none())
+            && !mutant::on(Mutant::StrangersKeepRunning)
+        {
             self.out.commands.push(Command::Revoke { session, attempt, now: true });
         }
     }
@@ -172,7 +179,7 @@ impl Farm {
                 running.push(held.attempt.clone());
             }
         }
-        if changed {
+        if changed && !mutant::on(Mutant::LockUnwritten) {
             self.out.workers.insert(id.clone());
         }
         self.offer_devices(id);
