@@ -46,8 +46,8 @@ pub enum Mutant {
     LockUnwritten,
     /// Any worker will do, whatever tags were asked for.
     TagsIgnored,
-    /// A worker that started anew is taken for the old one.
-    IncarnationIgnored,
+    /// A second worker of one name takes the place of the first.
+    NamesakeAccepted,
     /// A stream that was replaced still counts.
     OldSessionCounts,
     /// What a worker runs in vain is left running.
@@ -103,7 +103,7 @@ impl Mutant {
         Self::LocksIgnored,
         Self::LockUnwritten,
         Self::TagsIgnored,
-        Self::IncarnationIgnored,
+        Self::NamesakeAccepted,
         Self::OldSessionCounts,
         Self::StrangersKeepRunning,
         Self::SkipUncounted,

@@ -1,6 +1,7 @@
 //! Looks at whole farms: their books balance, they agree with the ledger, and the store tells the same story again.
 
 mod end;
+mod machines;
 mod recovered;
 
 use std::collections::BTreeMap;
@@ -27,7 +28,8 @@ impl World {
             // Deposed, and does not know: what it believes does not matter any more.
             return;
         }
-        if let Err(what) = self.agrees_with_ledger(&leading.farm) {
+        let agrees = self.agrees_with_ledger(&leading.farm);
+        if let Err(what) = agrees.and_then(|()| self.knows_its_workers(node)) {
             return self.accuse(what);
         }
         if self.tally.looks.is_multiple_of(RECOVER_EVERY) && leading.waiting.is_none() {

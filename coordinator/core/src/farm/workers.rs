@@ -20,6 +20,7 @@ impl Farm {
         if let Some(known) = self.workers.get(&id)
             && known.session.is_some()
             && known.incarnation != incarnation
+            && !mutant::on(Mutant::NamesakeAccepted)
         {
             let reason = format!(
                 "a worker named '{id}' is connected already, from {}; give this one another --name",
@@ -36,9 +37,7 @@ impl Farm {
             }
             self.out.commands.push(Command::HangUp { session: old });
         }
-        let same_process = known
-            .as_ref()
-            .is_some_and(|known| known.incarnation == incarnation || mutant::on(Mutant::IncarnationIgnored));
+        let same_process = known.as_ref().is_some_and(|known| known.incarnation == incarnation);
         // Ends and starts below must not meet devices of the old hello on offer.
         self.withdraw_worker(&id, known.as_ref());
         let locks = known.as_ref().map(|known| known.locks.clone()).unwrap_or_default();

@@ -138,6 +138,9 @@ impl World {
     /// Endings that may not have been heard are said again.
     fn welcomed(&mut self, worker: usize, life: u32, stream: u64) {
         self.workers[worker].welcomed = true;
+        if let Some(open) = self.wires.stream_mut(stream) {
+            open.welcomed = self.now;
+        }
         let again: Vec<Up> = self.workers[worker].journal.iter().map(|(_, _, said)| said.clone()).collect();
         for said in again {
             self.say_up(stream, said);
