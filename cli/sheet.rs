@@ -23,7 +23,7 @@ const STRIP: usize = 3;
 
 /// Writes `contact-sheet.png` (and `contact-sheet-2.png` …) into `dir`; nothing for a job without pictures.
 pub(crate) fn write(dir: &Path, title: &str, note: &str, tasks: &[Task]) -> anyhow::Result<Vec<PathBuf>> {
-    if !tasks.iter().any(|t| frames(t).next().is_some()) {
+    if !tasks.iter().any(|task| !frames(dir, task).is_empty()) {
         return Ok(Vec::new());
     }
     let mut pages = Vec::new();
@@ -41,11 +41,12 @@ pub(crate) fn write(dir: &Path, title: &str, note: &str, tasks: &[Task]) -> anyh
 }
 
 fn page(dir: &Path, title: &str, note: &str, tasks: &[Task]) -> anyhow::Result<Picture> {
-    let strip = if tasks.iter().any(|t| frames(t).count() > 1) { STRIP } else { 1 };
-    let picture = tasks
+    let frames: Vec<Vec<PathBuf>> = tasks.iter().map(|task| frames(dir, task)).collect();
+    let strip = if frames.iter().any(|frames| frames.len() > 1) { STRIP } else { 1 };
+    let picture = frames
         .iter()
-        .find_map(|t| frames(t).next())
-        .and_then(|path| read(&dir.join(path)).ok())
+        .find_map(|frames| frames.first())
+        .and_then(|path| read(path).ok())
         .map_or((1, 1), |p| (p.width, p.height));
     let columns = match (strip, tasks.len()) {
         (_, n @ 1..=2) => n,
@@ -56,19 +57,26 @@ fn page(dir: &Path, title: &str, note: &str, tasks: &[Task]) -> anyhow::Result<P
     };
     let layout = Layout { title, note, cells: tasks.len(), columns, strip, picture };
     let mut sheet = ContactSheet::new(&layout).context("contact sheet")?;
-    for (cell, task) in tasks.iter().enumerate() {
-        let paths: Vec<&str> = frames(task).collect();
+    for (cell, (task, paths)) in tasks.iter().zip(&frames).enumerate() {
         // A file that is gone or broken leaves its place empty: the sheet shows what there is.
         let pictures: Vec<Picture> =
-            strip_of(paths.len(), strip).into_iter().filter_map(|i| read(&dir.join(paths[i])).ok()).collect();
+            strip_of(paths.len(), strip).into_iter().filter_map(|i| read(&paths[i]).ok()).collect();
         sheet.place(cell, &caption(task), &detail(task), &pictures);
     }
     Ok(sheet.into_picture())
 }
 
-/// The PNGs of a task, in their order.
-fn frames(task: &Task) -> impl Iterator<Item = &str> {
-    task.artifacts.iter().filter(|a| a.path.ends_with(".png")).map(|a| a.path.as_str())
+/// The pictures that a task left below `dir`, in their order: a still's file, or those in a clip's folder.
+fn frames(dir: &Path, task: &Task) -> Vec<PathBuf> {
+    let at = dir.join(&task.output);
+    if task.state() != TaskState::Succeeded || at.is_file() {
+        return Some(at).filter(|at| at.is_file()).into_iter().collect();
+    }
+    let entries = fs::read_dir(&at).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut pictures: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|ending| ending == "png")).collect();
+    pictures.sort();
+    pictures
 }
 
 fn caption(task: &Task) -> String {

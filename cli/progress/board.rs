@@ -180,7 +180,8 @@ impl Board {
             | TaskState::Queued
             | TaskState::Running
             | TaskState::Publishing
-            | TaskState::Cancelled => {}
+            | TaskState::Cancelled
+            | TaskState::Skipped => {}
         }
         happenings
     }

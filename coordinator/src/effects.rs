@@ -26,7 +26,7 @@ impl Effects {
             Command::Revoke { session, attempt, now } => {
                 desk.sessions.revoke(&desk.farm, session, &attempt, now)
             }
-            Command::Publish { attempt, prefix, artifacts, output } => {
+            Command::Publish { attempt, prefix, sidecar, output } => {
                 let publisher = self.publisher.clone();
                 let handle = self.handle.clone();
                 let span = tracing::info_span!(
@@ -34,7 +34,7 @@ impl Effects {
                 );
                 self.tasks.spawn_on(
                     async move {
-                        let event = publisher.publish(attempt, &prefix, artifacts, &output).await;
+                        let event = publisher.publish(attempt, &prefix, &sidecar, &output).await;
                         let Ok(handle) = handle.handle() else { return };
                         // Until the outcome is durable the attempt's files may be asked for again.
                         if handle.act(move |_| Some(event), |_| ()).await.is_ok() {

@@ -1,17 +1,23 @@
 //! Publication: an attempt's files get their final names, each only if that name is free, the sidecar last. Its
 //! presence says that the task is whole.
 //!
+//! Which attempt is published, and the digest of the sidecar that lists its files, was decided in the state store
+//! before: so whoever leads can do this, and a store without conditional puts can at worst be given the same bytes
+//! twice.
+//!
 //! Doing it again changes nothing: a name that holds the same bytes counts as done, one that holds others ends the
 //! publication and is named. Nothing published is ever overwritten.
 
 mod sidecar;
+
+pub(crate) use sidecar::Sidecar;
 
 use std::{sync::Arc, time::Duration};
 
 use croft_core::{
     failure::{Cause, Failure},
     ids::AttemptId,
-    step::{Artifact, Event, Output},
+    step::{Artifact, Event, Output, Published},
 };
 use futures::TryStreamExt;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path};
@@ -19,7 +25,8 @@ use sha2::{Digest, Sha256};
 use tokio::{sync::Semaphore, time};
 
 /// What the attempt calls its sidecar.
-pub(crate) const SIDECAR: &str = "sidecar.json";
+#[cfg(test)]
+const SIDECAR: &str = "sidecar.json";
 
 /// Tries of one publication when the store fails, and the first wait; it grows fourfold.
 const TRIES: u32 = 4;
@@ -68,16 +75,16 @@ impl Publisher {
         &self,
         attempt: AttemptId,
         prefix: &str,
-        artifacts: Vec<Artifact>,
+        sidecar: &Artifact,
         output: &Output,
     ) -> Event {
         let _turn = self.publications.acquire().await;
-        let outcome = match time::timeout(PATIENCE, self.tries(prefix, &artifacts, output)).await {
+        let outcome = match time::timeout(PATIENCE, self.tries(prefix, sidecar, output)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(unavailable(&format!("no answer within {} s", PATIENCE.as_secs()))),
         };
         match &outcome {
-            Ok(files) => tracing::debug!(files = files.len(), "published"),
+            Ok(published) => tracing::debug!(files = published.files, "published"),
             Err(failure) => tracing::warn!(cause = failure.cause.name(), "{}", failure.message),
         }
         Event::Published { attempt, outcome }
@@ -108,16 +115,11 @@ impl Publisher {
         }
     }
 
-    async fn tries(
-        &self,
-        prefix: &str,
-        artifacts: &[Artifact],
-        output: &Output,
-    ) -> Result<Vec<Artifact>, Failure> {
+    async fn tries(&self, prefix: &str, sidecar: &Artifact, output: &Output) -> Result<Published, Failure> {
         let mut wait = self.wait;
         for left in (0..TRIES).rev() {
-            match self.once(prefix, artifacts, output).await {
-                Ok(files) => return Ok(files),
+            match self.once(prefix, sidecar, output).await {
+                Ok(published) => return Ok(published),
                 Err(Stop::Fail(failure)) => return Err(failure),
                 Err(Stop::Store(error)) if left == 0 => return Err(unavailable(&error.to_string())),
                 Err(Stop::Store(error)) => {
@@ -130,28 +132,33 @@ impl Publisher {
         Err(unavailable("it was not tried"))
     }
 
-    async fn once(
-        &self,
-        prefix: &str,
-        artifacts: &[Artifact],
-        output: &Output,
-    ) -> Result<Vec<Artifact>, Stop> {
-        let mut published = Vec::with_capacity(artifacts.len());
-        let mut sidecar = None;
-        for artifact in artifacts {
-            let from = parse(&format!("{prefix}/{}", artifact.path))?;
-            if artifact.path == SIDECAR {
-                sidecar = Some((from, artifact));
-                continue;
-            }
-            let to = place(&artifact.path, output)?;
-            self.put(&from, &to, artifact).await?;
-            published.push(artifact.clone());
+    async fn once(&self, prefix: &str, decided: &Artifact, output: &Output) -> Result<Published, Stop> {
+        let from = parse(&format!("{prefix}/{}", decided.path))?;
+        let to = parse(&output.sidecar)?;
+        let ours = match Sidecar::read(&*self.store, &from).await {
+            Ok(ours) => ours,
+            Err(StoreError::NotFound { .. }) => return self.published_before(&from, &to, decided).await,
+            Err(error) => return Err(error.into()),
+        };
+        if ours.digest() != decided.digest {
+            return Err(Stop::Fail(changed(&from)));
         }
-        if let Some((from, artifact)) = sidecar {
-            published.push(self.put_sidecar(&from, &parse(&output.sidecar)?, artifact).await?);
+        for file in &ours.files {
+            let from = parse(&format!("{prefix}/{}", file.path))?;
+            let to = place(&file.path, output)?;
+            self.put(&from, &to, file).await?;
         }
-        Ok(published)
+        let counts = self.put_sidecar(&ours, &to).await?;
+        Ok(published(&counts, &to, decided))
+    }
+
+    /// The attempt's own files are gone: fine when an earlier try published them.
+    async fn published_before(&self, from: &Path, to: &Path, decided: &Artifact) -> Result<Published, Stop> {
+        match Sidecar::read(&*self.store, to).await {
+            Ok(theirs) if theirs.digest() == decided.digest => Ok(published(&theirs, to, decided)),
+            Ok(_) | Err(StoreError::NotFound { .. }) => Err(Stop::Fail(vanished(from))),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn put(&self, from: &Path, to: &Path, artifact: &Artifact) -> Result<(), Stop> {
@@ -195,6 +202,14 @@ impl Publisher {
     }
 }
 
+fn published(sidecar: &Sidecar, at: &Path, decided: &Artifact) -> Published {
+    Published {
+        sidecar: sidecar.artifact(at, &decided.media_type),
+        files: u32::try_from(sidecar.files.len()).unwrap_or(u32::MAX),
+        bytes: sidecar.files.iter().map(|file| file.size_bytes).sum(),
+    }
+}
+
 /// Where an attempt's file goes: among what its recipe said it would make, and nowhere else.
 fn place(path: &str, output: &Output) -> Result<Path, Stop> {
     let frame = path.strip_prefix(output.frames_dir.as_str()).and_then(|rest| rest.strip_prefix('/'));
@@ -234,9 +249,18 @@ fn exists(path: &Path) -> Failure {
     )
 }
 
+/// To wait would not bring it back: the task is rendered again.
+fn changed(path: &Path) -> Failure {
+    Failure::new(
+        Cause::Internal,
+        format!("'{path}' is not what the worker saved there"),
+        "keep everybody but croft away from '.attempts'",
+    )
+}
+
 fn vanished(path: &Path) -> Failure {
     Failure::new(
-        Cause::StoreUnavailable,
+        Cause::Internal,
         format!("the attempt's file '{path}' is gone from the store"),
         "keep lifecycle rules and clean-ups away from '.attempts'",
     )

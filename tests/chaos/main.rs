@@ -11,8 +11,8 @@
 //! `CROFT_CHAOS_SEED` repeats the same choices, not the same moments.
 #![allow(clippy::print_stdout, reason = "the long form tells what it did")]
 
-mod faults;
 mod farm;
+mod faults;
 mod links;
 mod parts;
 mod restarts;
@@ -20,8 +20,8 @@ mod verdict;
 
 use std::time::{Duration, Instant};
 
-use faults::Faults;
 use farm::Farm;
+use faults::Faults;
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)

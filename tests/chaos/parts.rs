@@ -30,7 +30,8 @@ impl Part {
         command.args(&self.words[1..]).envs(self.environment.iter().cloned()).stdin(Stdio::null());
         command.env_remove("CROFT_COORDINATOR");
         let child = command.stdout(log.try_clone().expect("a log")).stderr(log).spawn();
-        self.child = Some(child.unwrap_or_else(|error| panic!("{}: {error} (tests/run installs it)", self.words[0])));
+        self.child =
+            Some(child.unwrap_or_else(|error| panic!("{}: {error} (tests/run installs it)", self.words[0])));
     }
 
     /// `kill -9`.

@@ -5,7 +5,10 @@ mod upload;
 use std::{pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use croft_core::view::{Selector, TaskState};
+use croft_core::{
+    step::Artifact,
+    view::{Selector, TaskState, TaskView},
+};
 use croft_proto::v1;
 use futures::{Stream, StreamExt, stream};
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
@@ -16,7 +19,7 @@ use super::{
     convert, page, paths,
     status::{exhausted, invalid, not_found},
 };
-use crate::handle::Handle;
+use crate::{handle::Handle, publish::Sidecar};
 
 /// Bytes of one message of a file, at most.
 const CHUNK: usize = 1 << 20;
@@ -60,7 +63,7 @@ impl v1::artifacts_server::Artifacts for Artifacts {
             for task in tasks {
                 let (layer, n) = (u64::from(task.id.layer), u64::from(task.id.task));
                 let [_, _, mut told] = at.filter(|at| at[..2] == [layer, n]).unwrap_or_default();
-                for artifact in task.artifacts.into_iter().skip(usize::try_from(told).unwrap_or(usize::MAX)) {
+                for artifact in self.files(task).await?.into_iter().skip(told as usize) {
                     if artifacts.len() == size {
                         let next_page_token = page::write([layer, n, told]);
                         return Ok(Response::new(v1::ListArtifactsResponse { artifacts, next_page_token }));
@@ -113,6 +116,17 @@ impl v1::artifacts_server::Artifacts for Artifacts {
 }
 
 impl Artifacts {
+    /// The published files of a task, as its sidecar lists them, the sidecar last.
+    async fn files(&self, task: TaskView) -> Result<Vec<Artifact>, Status> {
+        let Some(published) = task.published else { return Ok(Vec::new()) };
+        let path = &published.sidecar.path;
+        let location = paths::public(path).ok_or_else(|| not_found("artifact", path))?;
+        let listed = Sidecar::read(&*self.store, &location).await.map_err(|error| refusal(path, error))?;
+        let mut files = listed.files;
+        files.push(published.sidecar);
+        Ok(files)
+    }
+
     fn place(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Status> {
         let place = self.transfers.clone().try_acquire_owned();
         place.map_err(|_| {
@@ -126,7 +140,7 @@ fn published(
     farm: &croft_core::farm::Farm,
     job: &croft_core::ids::JobId,
     from: Option<[u64; 3]>,
-) -> Option<Vec<croft_core::view::TaskView>> {
+) -> Option<Vec<TaskView>> {
     let selector = Selector { states: vec![TaskState::Succeeded], ..Selector::default() };
     let Some([layer, task, _]) = from else { return farm.tasks(job, &selector, None, TASKS) };
     let id = croft_core::ids::TaskId {

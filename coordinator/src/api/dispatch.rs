@@ -115,7 +115,8 @@ impl Reader {
             let mut strangers = Vec::new();
             for attempt in running {
                 match convert::attempt(attempt.clone()).and_then(|named| named.find(&desk.farm)) {
-                    Some(known) => joined.running.push(known),
+                    // One rank an attempt, until gangs are sent out.
+                    Some(known) => joined.running.push((known, 0)),
                     None => strangers.push(attempt),
                 }
             }

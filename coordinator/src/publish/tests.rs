@@ -31,19 +31,33 @@ fn output() -> Output {
     }
 }
 
-async fn saved(store: &dyn ObjectStore, files: &[(&str, &str)]) -> Vec<Artifact> {
-    let mut artifacts = Vec::new();
-    for (path, text) in files {
+/// Saves an attempt's files with a sidecar that lists them and says which host made them; gives the sidecar.
+async fn saved_on(store: &dyn ObjectStore, host: &str, files: &[(&str, &str)]) -> Artifact {
+    let listed: Vec<(&str, String)> =
+        files.iter().map(|(path, text)| (*path, hex(&Sha256::digest(text)))).collect();
+    let text = sidecar(host, &listed);
+    for (path, text) in files.iter().copied().chain([(SIDECAR, text.as_str())]) {
         let at = Path::parse(format!("{PREFIX}/{path}")).unwrap();
-        store.put(&at, PutPayload::from((*text).to_owned())).await.unwrap();
-        artifacts.push(Artifact {
-            path: (*path).to_owned(),
-            size_bytes: text.len() as u64,
-            digest: hex(&Sha256::digest(text)),
-            media_type: "image/png".into(),
-        });
+        store.put(&at, PutPayload::from(text.to_owned())).await.unwrap();
     }
-    artifacts
+    Artifact {
+        path: SIDECAR.to_owned(),
+        size_bytes: text.len() as u64,
+        digest: hex(&Sha256::digest(&text)),
+        media_type: "application/json".into(),
+    }
+}
+
+async fn saved(store: &dyn ObjectStore, files: &[(&str, &str)]) -> Artifact {
+    saved_on(store, "here", files).await
+}
+
+fn sidecar(host: &str, files: &[(&str, String)]) -> String {
+    let file = |(path, digest): &(&str, String)| {
+        format!(r#"{{"path": "{path}", "digest": "{digest}", "size_bytes": 3}}"#)
+    };
+    let files: Vec<String> = files.iter().map(file).collect();
+    format!(r#"{{"host": "{host}", "artifacts": [{}]}}"#, files.join(", "))
 }
 
 async fn read(store: &dyn ObjectStore, path: &str) -> Option<String> {
@@ -51,10 +65,12 @@ async fn read(store: &dyn ObjectStore, path: &str) -> Option<String> {
     Some(String::from_utf8(bytes.to_vec()).unwrap())
 }
 
-async fn publish(store: &Arc<dyn ObjectStore>, artifacts: &[Artifact]) -> Result<Vec<Artifact>, Failure> {
+async fn publish(store: &Arc<dyn ObjectStore>, sidecar: &Artifact) -> Result<Published, Failure> {
     let publisher = Publisher { wait: Duration::from_millis(1), ..Publisher::new(store.clone(), 2) };
-    let event = publisher.publish(attempt(), PREFIX, artifacts.to_vec(), &output()).await;
-    let Event::Published { outcome, .. } = event else { panic!("another event") };
+    let Event::Published { outcome, .. } = publisher.publish(attempt(), PREFIX, sidecar, &output()).await
+    else {
+        panic!("another event")
+    };
     outcome
 }
 
@@ -65,20 +81,18 @@ async fn on_each<F: Future<Output = ()>>(check: impl Fn(Arc<dyn ObjectStore>) ->
     check(Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap())).await;
 }
 
-fn sidecar(host: &str, digest: &str) -> String {
-    format!(r#"{{"host": "{host}", "artifacts": [{{"path": "ad/tote/0001.png", "digest": "{digest}"}}]}}"#)
-}
-
 #[tokio::test]
 async fn files_get_their_names_and_the_prefix_is_removed() {
     on_each(|store| async move {
-        let files = [("ad/tote/0001.png", "one"), ("ad/tote.mp4", "film"), (SIDECAR, "{}")];
-        let artifacts = saved(&*store, &files).await;
-        let published = publish(&store, &artifacts).await.unwrap();
-        let paths: Vec<_> = published.iter().map(|a| a.path.as_str()).collect();
-        assert_eq!(paths, ["ad/tote/0001.png", "ad/tote.mp4", "ad/tote.json"]);
+        let decided = saved(&*store, &[("ad/tote/0001.png", "one"), ("ad/tote.mp4", "film")]).await;
+        let published = publish(&store, &decided).await.unwrap();
+        assert_eq!(
+            (published.sidecar.path.as_str(), published.files, published.bytes),
+            ("ad/tote.json", 2, 6)
+        );
         assert_eq!(read(&*store, "ad/tote/0001.png").await.unwrap(), "one");
-        assert_eq!(read(&*store, "ad/tote.json").await.unwrap(), "{}");
+        assert_eq!(read(&*store, "ad/tote.mp4").await.unwrap(), "film");
+        assert_eq!(published.sidecar.digest, decided.digest);
         Publisher::new(store.clone(), 1).collect(PREFIX).await;
         let left: Vec<_> = store.list(Some(&Path::from(".attempts"))).try_collect().await.unwrap();
         assert!(left.is_empty(), "{left:?}");
@@ -94,7 +108,7 @@ async fn files_get_their_names_and_the_prefix_is_removed() {
 #[tokio::test]
 async fn publishing_again_changes_nothing() {
     on_each(|store| async move {
-        let artifacts = saved(&*store, &[("ad/tote/0001.png", "one"), (SIDECAR, "{}")]).await;
+        let artifacts = saved(&*store, &[("ad/tote/0001.png", "one")]).await;
         let first = publish(&store, &artifacts).await.unwrap();
         assert_eq!(publish(&store, &artifacts).await.unwrap(), first);
         Publisher::new(store.clone(), 1).collect(PREFIX).await;
@@ -107,7 +121,7 @@ async fn publishing_again_changes_nothing() {
 async fn another_file_in_the_way_is_named_and_kept() {
     on_each(|store| async move {
         store.put(&Path::from("ad/tote/0001.png"), PutPayload::from("older")).await.unwrap();
-        let artifacts = saved(&*store, &[("ad/tote/0001.png", "one"), (SIDECAR, "{}")]).await;
+        let artifacts = saved(&*store, &[("ad/tote/0001.png", "one")]).await;
         let failure = publish(&store, &artifacts).await.unwrap_err();
         assert_eq!(failure.cause, Cause::OutputExists);
         assert!(failure.message.contains("ad/tote/0001.png"), "{}", failure.message);
@@ -120,13 +134,12 @@ async fn another_file_in_the_way_is_named_and_kept() {
 #[tokio::test]
 async fn a_sidecar_of_the_same_pictures_counts_though_it_says_another_host() {
     on_each(|store| async move {
-        let digest = hex(&Sha256::digest("one"));
-        let (theirs, ours) = (sidecar("a", &digest), sidecar("b", &digest));
+        let theirs = sidecar("there", &[("ad/tote/0001.png", hex(&Sha256::digest("one")))]);
         store.put(&Path::from("ad/tote.json"), PutPayload::from(theirs.clone())).await.unwrap();
-        let artifacts = saved(&*store, &[("ad/tote/0001.png", "one"), (SIDECAR, &ours)]).await;
+        let artifacts = saved(&*store, &[("ad/tote/0001.png", "one")]).await;
         let published = publish(&store, &artifacts).await.unwrap();
         assert_eq!(
-            published[1].digest,
+            published.sidecar.digest,
             hex(&Sha256::digest(&theirs)),
             "the digest is that of the file which is there"
         );
@@ -138,9 +151,9 @@ async fn a_sidecar_of_the_same_pictures_counts_though_it_says_another_host() {
 #[tokio::test]
 async fn a_sidecar_of_other_pictures_is_in_the_way() {
     on_each(|store| async move {
-        store.put(&Path::from("ad/tote.json"), PutPayload::from(sidecar("a", "00"))).await.unwrap();
-        let ours = sidecar("a", &hex(&Sha256::digest("one")));
-        let artifacts = saved(&*store, &[("ad/tote/0001.png", "one"), (SIDECAR, &ours)]).await;
+        let theirs = sidecar("here", &[("ad/tote/0001.png", "00".to_owned())]);
+        store.put(&Path::from("ad/tote.json"), PutPayload::from(theirs)).await.unwrap();
+        let artifacts = saved(&*store, &[("ad/tote/0001.png", "one")]).await;
         let failure = publish(&store, &artifacts).await.unwrap_err();
         assert_eq!((failure.cause, failure.message.contains("ad/tote.json")), (Cause::OutputExists, true));
     })
@@ -153,11 +166,30 @@ async fn a_worker_publishes_only_what_its_task_makes() {
     for path in
         ["../etc/passwd", "ad/other.mp4", "ad/tote/a/b.png", ".croft/store-id", "ad/tote/..", "ad/tote/"]
     {
-        let artifact =
-            Artifact { path: path.into(), size_bytes: 0, digest: String::new(), media_type: String::new() };
-        let failure = publish(&store, &[artifact]).await.unwrap_err();
+        // What an honest worker could not even save is only listed.
+        let text = sidecar("here", &[(path, "00".to_owned())]);
+        let at = Path::parse(format!("{PREFIX}/{SIDECAR}")).unwrap();
+        store.put(&at, PutPayload::from(text.clone())).await.unwrap();
+        let decided = Artifact {
+            path: SIDECAR.into(),
+            size_bytes: 0,
+            digest: hex(&Sha256::digest(&text)),
+            media_type: String::new(),
+        };
+        let failure = publish(&store, &decided).await.unwrap_err();
         assert_eq!(failure.cause, Cause::Internal, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_sidecar_that_is_not_the_one_decided_on_publishes_nothing() {
+    on_each(|store| async move {
+        let decided = saved(&*store, &[("ad/tote/0001.png", "one")]).await;
+        saved_on(&*store, "a zombie", &[("ad/tote/0001.png", "two")]).await;
+        assert_eq!(publish(&store, &decided).await.unwrap_err().cause, Cause::Internal);
+        assert_eq!(read(&*store, "ad/tote/0001.png").await, None);
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -165,7 +197,7 @@ async fn an_attempt_whose_files_are_gone_is_rendered_again() {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let artifacts = saved(&*store, &[("ad/tote/0001.png", "one")]).await;
     Publisher::new(store.clone(), 1).collect(PREFIX).await;
-    assert_eq!(publish(&store, &artifacts).await.unwrap_err().cause, Cause::StoreUnavailable);
+    assert_eq!(publish(&store, &artifacts).await.unwrap_err().cause, Cause::Internal);
 }
 
 #[tokio::test]
@@ -173,7 +205,7 @@ async fn a_store_without_conditional_copies_publishes_by_conditional_puts() {
     let odd = OddStore { lacks_conditional_copy: true, ..OddStore::default() };
     let memory = odd.inner.clone();
     let store: Arc<dyn ObjectStore> = Arc::new(odd);
-    let artifacts = saved(&*store, &[("ad/tote/0001.png", "one"), (SIDECAR, "{}")]).await;
+    let artifacts = saved(&*store, &[("ad/tote/0001.png", "one")]).await;
     let first = publish(&store, &artifacts).await.unwrap();
     assert_eq!(publish(&store, &artifacts).await.unwrap(), first);
     memory.put(&Path::from("ad/tote/0001.png"), PutPayload::from("other")).await.unwrap();
@@ -185,7 +217,7 @@ async fn a_store_without_conditional_copies_publishes_by_conditional_puts() {
 async fn a_store_that_stumbles_is_tried_again_and_one_that_stays_down_is_named() {
     let odd = Arc::new(OddStore::default());
     let store: Arc<dyn ObjectStore> = odd.clone();
-    let artifacts = saved(&*store, &[("ad/tote/0001.png", "one"), (SIDECAR, "{}")]).await;
+    let artifacts = saved(&*store, &[("ad/tote/0001.png", "one")]).await;
     odd.failures.store(TRIES - 1, Ordering::Relaxed);
     publish(&store, &artifacts).await.unwrap();
 

@@ -338,13 +338,14 @@ pub struct TaskCounts {
     #[prost(uint64, tag = "6")]
     pub cancelled: u64,
     /// Attempts that ended badly and were tried again, by cause.
-    ///
-    /// next tag: 8
     #[prost(btree_map = "string, uint64", tag = "7")]
     pub retried: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         u64,
     >,
+    /// next tag: 9
+    #[prost(uint64, tag = "8")]
+    pub skipped: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Job {
@@ -413,6 +414,7 @@ pub struct Task {
     pub attempts: ::prost::alloc::vec::Vec<Attempt>,
     #[prost(message, optional, tag = "6")]
     pub failure: ::core::option::Option<Failure>,
+    /// Its sidecar, once it is published; ListArtifacts tells of all its files.
     #[prost(message, repeated, tag = "7")]
     pub artifacts: ::prost::alloc::vec::Vec<Artifact>,
     /// In words, for a task that has not started: why it waits.
@@ -648,6 +650,8 @@ pub enum TaskState {
     Succeeded = 5,
     Failed = 6,
     Cancelled = 7,
+    /// Somebody decided that it is not needed; what waits for it goes on.
+    Skipped = 8,
 }
 impl TaskState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -664,6 +668,7 @@ impl TaskState {
             Self::Succeeded => "TASK_STATE_SUCCEEDED",
             Self::Failed => "TASK_STATE_FAILED",
             Self::Cancelled => "TASK_STATE_CANCELLED",
+            Self::Skipped => "TASK_STATE_SKIPPED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -677,6 +682,7 @@ impl TaskState {
             "TASK_STATE_SUCCEEDED" => Some(Self::Succeeded),
             "TASK_STATE_FAILED" => Some(Self::Failed),
             "TASK_STATE_CANCELLED" => Some(Self::Cancelled),
+            "TASK_STATE_SKIPPED" => Some(Self::Skipped),
             _ => None,
         }
     }

@@ -67,6 +67,7 @@ pub(in crate::api) fn selector(selector: Option<v1::TaskSelector>) -> Result<Sel
             Ok(v1::TaskState::Succeeded) => Ok(TaskState::Succeeded),
             Ok(v1::TaskState::Failed) => Ok(TaskState::Failed),
             Ok(v1::TaskState::Cancelled) => Ok(TaskState::Cancelled),
+            Ok(v1::TaskState::Skipped) => Ok(TaskState::Skipped),
             Ok(v1::TaskState::Unspecified) | Err(_) => {
                 Err(invalid("selector.states", format!("{state} is no state of a task")))
             }

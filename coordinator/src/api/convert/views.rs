@@ -65,6 +65,7 @@ fn counts_of(counts: &Counts) -> v1::TaskCounts {
         succeeded: counts.succeeded,
         failed: counts.failed,
         cancelled: counts.cancelled,
+        skipped: counts.skipped,
         retried: counts.retried.iter().map(|(cause, n)| (cause.name().to_owned(), *n)).collect(),
     }
 }
@@ -78,6 +79,7 @@ pub(in crate::api) fn task(task: TaskView) -> v1::Task {
         TaskState::Succeeded => v1::TaskState::Succeeded,
         TaskState::Failed => v1::TaskState::Failed,
         TaskState::Cancelled => v1::TaskState::Cancelled,
+        TaskState::Skipped => v1::TaskState::Skipped,
     };
     // A task's failure happened where its last attempt ran.
     let place = task.attempts.last().map(|attempt| &attempt.device);
@@ -88,7 +90,7 @@ pub(in crate::api) fn task(task: TaskView) -> v1::Task {
         output: task.output,
         failure: task.failure.as_ref().map(|failure| failure_at(failure, place)),
         attempts: task.attempts.into_iter().map(attempt).collect(),
-        artifacts: task.artifacts.into_iter().map(values::artifact).collect(),
+        artifacts: task.published.map(|published| values::artifact(published.sidecar)).into_iter().collect(),
         wait_reason: task.wait_reason,
         seed: task.seed,
     }

@@ -152,6 +152,7 @@ pub(in crate::api) fn event(session: SessionId, what: What) -> Make {
             of_attempt(session, progress.attempt, move |attempt| Event::AttemptProgressed {
                 session,
                 attempt,
+                rank: 0,
                 stage,
                 step: progress.step,
                 steps: progress.steps,
@@ -160,12 +161,14 @@ pub(in crate::api) fn event(session: SessionId, what: What) -> Make {
         What::Done(done) => of_attempt(session, done.attempt, move |attempt| Event::AttemptSaved {
             session,
             attempt,
+            rank: 0,
             artifacts: done.artifacts.into_iter().map(artifact_from).collect(),
             times: done.times.map(times_from).unwrap_or_default(),
         }),
         What::Failed(failed) => of_attempt(session, failed.attempt, move |attempt| Event::AttemptFailed {
             session,
             attempt,
+            rank: 0,
             failure: failure_from(failed.failure.unwrap_or_default()),
         }),
     }
