@@ -36,6 +36,8 @@ pub enum Mutant {
     LimitsUncounted,
     /// A show may hold any number of devices.
     QuotaIgnored,
+    /// All shows weigh the same.
+    WeightIgnored,
     /// A device that is kept for a gang is given to anybody.
     ReservationIgnored,
     /// A paused job goes on.
@@ -81,7 +83,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::FenceIgnored,
         Self::EchoFreesDevice,
         Self::AnyWorkerReports,
@@ -98,6 +100,7 @@ impl Mutant {
         Self::GangDoneWithFirst,
         Self::LimitsUncounted,
         Self::QuotaIgnored,
+        Self::WeightIgnored,
         Self::ReservationIgnored,
         Self::PauseIgnored,
         Self::LocksIgnored,

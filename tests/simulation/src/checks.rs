@@ -14,7 +14,7 @@ use croft_core::{
 use crate::world::World;
 
 /// Every so many looks the farm is put together a second time from what is stored, which costs.
-const RECOVER_EVERY: u64 = 6;
+const RECOVER_EVERY: u64 = 4;
 
 impl World {
     /// A look at a leader's farm just after a batch was performed.

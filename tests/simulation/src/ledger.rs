@@ -29,6 +29,8 @@ pub(crate) struct Ledger {
     /// What attempts saved, by fence: the truth, whatever becomes of it in the store.
     pub(crate) saved: BTreeMap<u64, Saved>,
     pub(crate) jobs: BTreeMap<JobId, JobEntry>,
+    /// Tasks that people retried or skipped.
+    pub(crate) touched: BTreeSet<TaskId>,
     pub(crate) locks: BTreeMap<WorkerId, BTreeSet<LockKind>>,
     pub(crate) limits: BTreeMap<String, u32>,
     pub(crate) quotas: BTreeMap<String, Option<u32>>,
@@ -38,7 +40,6 @@ pub(crate) struct Ledger {
 pub(crate) struct JobEntry {
     pub(crate) is_cancelled: bool,
     pub(crate) was_cancelled: bool,
-    pub(crate) was_retried: bool,
     pub(crate) is_paused: bool,
     pub(crate) request: usize,
 }
@@ -102,16 +103,13 @@ impl World {
                     (job.is_cancelled, job.was_cancelled) = (true, true);
                 }
             }
-            Deed::Retried(job) => {
+            Deed::Retried(job, tasks) => {
                 if let Some(job) = self.ledger.jobs.get_mut(job) {
-                    (job.is_cancelled, job.was_retried) = (false, true);
+                    job.is_cancelled = false;
                 }
+                self.ledger.touched.extend(tasks.iter().cloned());
             }
-            Deed::Skipped(job) => {
-                if let Some(job) = self.ledger.jobs.get_mut(job) {
-                    job.was_retried = true;
-                }
-            }
+            Deed::Skipped(_, tasks) => self.ledger.touched.extend(tasks.iter().cloned()),
             Deed::Paused(job, paused) => {
                 if let Some(job) = self.ledger.jobs.get_mut(job) {
                     job.is_paused = *paused;

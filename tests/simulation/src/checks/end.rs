@@ -45,7 +45,7 @@ impl World {
     fn ended_rightly(&self, farm: &Farm, plan: &Plan, task: &TaskView) -> Result<(), String> {
         let id = &task.id;
         let entry = &self.ledger.jobs[&id.job];
-        let nobody_retried = !entry.was_retried;
+        let nobody_retried = !self.ledger.touched.contains(id);
         let cause = task.failure.as_ref().map(|failure| failure.cause);
         match task.state {
             TaskState::Succeeded => self.is_published(farm, plan, task)?,
