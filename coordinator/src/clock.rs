@@ -19,6 +19,12 @@ impl Clock {
         Self { started: Instant::now(), epoch_ms: millis(since) }
     }
 
+    /// Milliseconds times 2^20: what is minted by counting from here lies above whatever an earlier life minted, unless
+    /// the clock was set back; what was stored counts then.
+    pub(crate) fn seed(&self) -> u64 {
+        self.now().0 << 20
+    }
+
     pub(crate) fn now(&self) -> Time {
         Time(self.epoch_ms).plus_ms(millis(self.started.elapsed()))
     }

@@ -18,8 +18,14 @@ pub struct Config {
     pub insecure: bool,
     /// A worker silent for this long is lost and its attempts are broken, milliseconds.
     pub lease_ms: u64,
-    /// Where the coordinator may keep its own files. The memory state keeps none.
+    /// Where the coordinator keeps its state, in `state.redb`; without it the state is in memory and ends with it.
     pub data_dir: Option<PathBuf>,
+    /// Members of an etcd cluster that keeps the state instead, `http://HOST:PORT`; several coordinators may share it.
+    pub etcd: Vec<String>,
+    /// The name of the farm: keys in etcd begin with it.
+    pub farm: String,
+    /// How clients and workers reach this coordinator; where it listens, when left out.
+    pub advertise: Option<String>,
     /// Publications that run at once.
     pub publications: usize,
 }
@@ -33,6 +39,9 @@ impl Default for Config {
             insecure: false,
             lease_ms: 10_000,
             data_dir: None,
+            etcd: Vec::new(),
+            farm: "croft".to_owned(),
+            advertise: None,
             publications: 16,
         }
     }

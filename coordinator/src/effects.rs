@@ -37,7 +37,7 @@ impl Effects {
                         let event = publisher.publish(attempt, &prefix, &sidecar, &output).await;
                         let Ok(handle) = handle.handle() else { return };
                         // Until the outcome is durable the attempt's files may be asked for again.
-                        if handle.act(move |_| Some(event), |_| ()).await.is_ok() {
+                        if handle.tell(move |_| Some(event), |_| ()).await.is_ok() {
                             publisher.collect(&prefix).await;
                         }
                     }

@@ -17,8 +17,14 @@ pub enum Error {
     Store(#[from] croft_proto::store::Error),
     #[error("artifact store {url}: its id '.croft/store-id' can neither be read nor written: {source}")]
     StoreId { url: String, source: object_store::Error },
-    #[error("the state store failed, and nothing may go on that it does not know of: {0}")]
+    #[error(transparent)]
     State(#[from] crate::state::Error),
+    #[error(transparent)]
+    Records(#[from] croft_core::record::Error),
+    #[error("the data folder '{place}' cannot be made: {source}")]
+    DataFolder { place: String, source: std::io::Error },
+    #[error("this croft was built without etcd: build it with `--features etcd`, or leave --etcd out")]
+    NoEtcd,
     #[error("the server failed: {0}")]
     Serve(#[from] tonic::transport::Error),
     #[error("server reflection cannot describe the services: {0}")]

@@ -10,25 +10,34 @@ const INBOX: usize = 4_096;
 
 /// Makes an event on the farm's thread, where names can be looked up; `None` for one that turned out to be nothing.
 pub(crate) type Make = Box<dyn FnOnce(&Farm) -> Option<Event> + Send>;
-/// Runs on the farm's thread after the batch that it came with is durable and its commands are performed.
-pub(crate) type Look = Box<dyn FnOnce(&mut Desk) + Send>;
+/// Runs on the farm's thread after the batch that it came with is durable and its commands are performed; or hears why
+/// its event was not taken.
+pub(crate) type Look = Box<dyn FnOnce(Result<&mut Desk, Refusal>) + Send>;
 
 /// One thing for the farm's thread to do.
 pub(crate) enum Input {
-    Work {
-        event: Option<Make>,
-        look: Option<Look>,
-    },
+    /// Of somebody who can be sent away: a client, who tries again.
+    Asked { event: Option<Make>, look: Look },
+    /// Of a worker or of our own hands: it happened, whether it can be written now or only later.
+    Happened { event: Make, look: Option<Look> },
     /// Time passed.
     Tick,
     /// What came before is done, then the loop ends.
     Stop,
 }
 
-/// The coordinator ended while somebody still asked.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the coordinator is ending")]
-pub(crate) struct Ended;
+/// Why the farm's thread did not take something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("the coordinator is ending")]
+    Ended,
+    /// With the address of the one that leads, when it is known.
+    #[error("this coordinator does not lead{}", leader.as_ref().map(|at| format!("; {at} does")).unwrap_or_default())]
+    NotLeader { leader: Option<String> },
+    /// Nothing can be made durable at the moment.
+    #[error("nothing can be written now: {why}")]
+    Stalled { why: String },
+}
 
 #[derive(Debug, Clone)]
 pub(crate) struct Handle {
@@ -40,8 +49,8 @@ pub(crate) struct Handle {
 pub(crate) struct Weak(mpsc::WeakSender<Input>);
 
 impl Weak {
-    pub(crate) fn handle(&self) -> Result<Handle, Ended> {
-        self.0.upgrade().map(|inbox| Handle { inbox }).ok_or(Ended)
+    pub(crate) fn handle(&self) -> Result<Handle, Refusal> {
+        self.0.upgrade().map(|inbox| Handle { inbox }).ok_or(Refusal::Ended)
     }
 }
 
@@ -52,31 +61,41 @@ pub(crate) fn inbox() -> (Handle, mpsc::Receiver<Input>) {
 }
 
 impl Handle {
-    /// Something happened.
-    pub(crate) async fn tell(&self, event: Event) -> Result<(), Ended> {
-        self.tell_made(Box::new(|_| Some(event))).await
+    /// Something happened that only the farm's thread can put in its words.
+    pub(crate) async fn tell_made(&self, event: Make) -> Result<(), Refusal> {
+        self.send(Input::Happened { event, look: None }).await
     }
 
-    /// Something happened that only the farm's thread can put in its words.
-    pub(crate) async fn tell_made(&self, event: Make) -> Result<(), Ended> {
-        self.send(Input::Work { event: Some(event), look: None }).await
+    /// Something happened; looks at what became of it once that is durable, however long that takes.
+    pub(crate) async fn tell<T: Send + 'static>(
+        &self,
+        event: impl FnOnce(&Farm) -> Option<Event> + Send + 'static,
+        look: impl FnOnce(&mut Desk) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (look, answered) = answering(look);
+        self.send(Input::Happened { event: Box::new(event), look: Some(look) }).await?;
+        answered.await.unwrap_or(Err(Refusal::Ended))
     }
 
     /// Looks at the farm as its last durable batch left it. Keep it short: everybody waits meanwhile.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         look: impl FnOnce(&mut Desk) -> T + Send + 'static,
-    ) -> Result<T, Ended> {
-        self.work(None, look).await
+    ) -> Result<T, Refusal> {
+        let (look, answered) = answering(look);
+        self.send(Input::Asked { event: None, look }).await?;
+        answered.await.unwrap_or(Err(Refusal::Ended))
     }
 
-    /// Something happened; looks at what became of it once that is durable.
+    /// Somebody wants something; looks at what became of it once that is durable.
     pub(crate) async fn act<T: Send + 'static>(
         &self,
         event: impl FnOnce(&Farm) -> Option<Event> + Send + 'static,
         look: impl FnOnce(&mut Desk) -> T + Send + 'static,
-    ) -> Result<T, Ended> {
-        self.work(Some(Box::new(event)), look).await
+    ) -> Result<T, Refusal> {
+        let (look, answered) = answering(look);
+        self.send(Input::Asked { event: Some(Box::new(event)), look }).await?;
+        answered.await.unwrap_or(Err(Refusal::Ended))
     }
 
     /// Time passed. A full inbox needs no such word: its batches look at the clock.
@@ -99,21 +118,19 @@ impl Handle {
         Weak(self.inbox.downgrade())
     }
 
-    async fn work<T: Send + 'static>(
-        &self,
-        event: Option<Make>,
-        look: impl FnOnce(&mut Desk) -> T + Send + 'static,
-    ) -> Result<T, Ended> {
-        let (answer, answered) = oneshot::channel();
-        let look: Look = Box::new(move |desk| {
-            // Nobody waits for the answer any more when the caller hung up.
-            let _ = answer.send(look(desk));
-        });
-        self.send(Input::Work { event, look: Some(look) }).await?;
-        answered.await.map_err(|_| Ended)
+    async fn send(&self, input: Input) -> Result<(), Refusal> {
+        self.inbox.send(input).await.map_err(|_| Refusal::Ended)
     }
+}
 
-    async fn send(&self, input: Input) -> Result<(), Ended> {
-        self.inbox.send(input).await.map_err(|_| Ended)
-    }
+/// A look whose result comes back to whoever asked.
+fn answering<T: Send + 'static>(
+    look: impl FnOnce(&mut Desk) -> T + Send + 'static,
+) -> (Look, oneshot::Receiver<Result<T, Refusal>>) {
+    let (answer, answered) = oneshot::channel();
+    let look: Look = Box::new(move |desk| {
+        // Nobody waits for the answer any more when the caller hung up.
+        let _ = answer.send(desk.map(look));
+    });
+    (look, answered)
 }

@@ -1,8 +1,17 @@
 //! The loop around the mind: a batch of events in, one commit, then what the mind asked for.
+//!
+//! It leads or it follows, as the state store says. A follower answers questions from the store's records and takes no
+//! events. A leader whose commit does not go through tries it again: nothing leaves before it is durable, questions are
+//! answered meanwhile, clients are told to come again, and what workers say waits.
+
+mod follow;
+mod lead;
+
+use std::{collections::VecDeque, time::Instant};
 
 use croft_core::{
     farm::Farm,
-    step::{Command, Event, Step, Update},
+    step::{Command, Update, Write},
 };
 use tokio::sync::mpsc;
 
@@ -10,10 +19,9 @@ use crate::{
     clock::Clock,
     effects::Effects,
     error::Error,
-    handle::{Input, Look},
-    log,
+    handle::{Input, Look, Refusal},
     sessions::Sessions,
-    state::StateStore,
+    state::{Seat, Standing},
     updates::Updates,
 };
 
@@ -27,14 +35,44 @@ pub(crate) struct Desk {
     pub(crate) sessions: Sessions,
     pub(crate) updates: Updates,
     pub(crate) clock: Clock,
+    pub(crate) standing: Standing,
+    /// Why nothing can be written just now.
+    pub(crate) trouble: Option<String>,
 }
 
-#[derive(Debug)]
+impl Desk {
+    /// An error for whoever must speak to the leader.
+    pub(crate) fn leads(&self) -> Result<(), Refusal> {
+        match &self.standing {
+            Standing::Leader { .. } => Ok(()),
+            Standing::Follower { leader } => Err(Refusal::NotLeader { leader: leader.clone() }),
+        }
+    }
+}
+
 pub(crate) struct Loop {
     pub(crate) desk: Desk,
     pub(crate) inbox: mpsc::Receiver<Input>,
-    pub(crate) state: Box<dyn StateStore>,
+    pub(crate) seat: Seat,
     pub(crate) effects: Effects,
+    pub(crate) config: croft_core::farm::Config,
+    /// A batch that is decided and not durable yet.
+    pub(crate) pending: Option<Pending>,
+    /// What happened since then.
+    pub(crate) backlog: VecDeque<Input>,
+    /// When a follower looked at the store last, how long that took, and what it saw.
+    pub(crate) looked: Option<follow::Looked>,
+}
+
+/// What a batch asks for once it is durable.
+#[derive(Default)]
+pub(crate) struct Pending {
+    writes: Vec<Write>,
+    commands: Vec<Command>,
+    updates: Vec<Update>,
+    looks: Vec<Look>,
+    /// Not before this is it tried again.
+    again: Option<Instant>,
 }
 
 impl Loop {
@@ -44,45 +82,36 @@ impl Loop {
         loop {
             let received = self.inbox.blocking_recv_many(&mut batch, BATCH);
             let stop = received == 0 || batch.iter().any(|input| matches!(input, Input::Stop));
-            self.turn(&mut batch)?;
+            self.stand()?;
+            match self.desk.standing {
+                Standing::Leader { epoch } => self.lead(epoch, &mut batch)?,
+                Standing::Follower { .. } => self.follow(&mut batch),
+            }
             if stop {
                 self.desk.sessions.close();
+                self.seat.store.resign();
                 return Ok(());
             }
         }
     }
 
-    fn turn(&mut self, batch: &mut Vec<Input>) -> Result<(), Error> {
-        let now = self.desk.clock.now();
-        let mut commands: Vec<Command> = Vec::new();
-        let mut updates: Vec<Update> = Vec::new();
-        let mut looks: Vec<Look> = Vec::new();
-        for input in batch.drain(..) {
-            let Input::Work { event, look } = input else { continue };
-            if let Some(event) = event.and_then(|make| make(&self.desk.farm)) {
-                log::event(&self.desk.farm, &event);
-                let step = self.desk.farm.apply(now, event);
-                debug_assert!(step.writes.is_empty(), "writes come with the tick");
-                commands.extend(step.commands);
-                updates.extend(step.updates);
+    /// Takes up what the store says that this coordinator is.
+    fn stand(&mut self) -> Result<(), Error> {
+        let standing = self.seat.standing.borrow().clone();
+        if standing == self.desk.standing {
+            return Ok(());
+        }
+        let was_leader = matches!(self.desk.standing, Standing::Leader { .. });
+        if was_leader {
+            self.step_down();
+        }
+        if let Standing::Leader { epoch } = standing {
+            // It leads only once it knows what there is.
+            if self.take_over(epoch)? {
+                self.desk.standing = standing;
             }
-            looks.extend(look);
-        }
-        let Step { writes, commands: last_commands, updates: last_updates } =
-            self.desk.farm.apply(now, Event::Tick);
-        if !writes.is_empty() {
-            self.state.commit(writes)?;
-        }
-        for command in commands.into_iter().chain(last_commands) {
-            self.effects.perform(&mut self.desk, command);
-        }
-        self.desk.sessions.flush();
-        for update in updates.into_iter().chain(last_updates) {
-            self.desk.updates.note(now, update);
-        }
-        self.desk.updates.wake();
-        for look in looks {
-            look(&mut self.desk);
+        } else {
+            self.desk.standing = standing;
         }
         Ok(())
     }

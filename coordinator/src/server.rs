@@ -1,6 +1,6 @@
 //! The coordinator as a whole: bound, run, and taken down in good order. It owns every task that it starts.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use croft_core::farm::Farm;
 use croft_proto::{DESCRIPTORS, MESSAGE_BYTES_MAX, v1};
@@ -27,7 +27,7 @@ use crate::{
     publish::Publisher,
     run::{Desk, Loop},
     sessions::{Greeting, Sessions},
-    state::Memory,
+    state::{Embedded, Memory, Seat, Standing},
     store_id,
     updates::Updates,
 };
@@ -51,6 +51,7 @@ pub struct Coordinator {
     address: SocketAddr,
     store: Arc<dyn ObjectStore>,
     store_id: String,
+    seat: Seat,
 }
 
 impl Coordinator {
@@ -68,7 +69,9 @@ impl Coordinator {
         let store_id = store_id::of(&*store).await.map_err(|source| Error::StoreId { url, source })?;
         let listener = TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen, source })?;
         let address = listener.local_addr().map_err(|source| Error::Listen { listen, source })?;
-        Ok(Self { config, listener, address, store, store_id })
+        let advertise = config.advertise.clone().unwrap_or_else(|| address.to_string());
+        let seat = take_seat(&config, advertise).await?;
+        Ok(Self { config, listener, address, store, store_id, seat })
     }
 
     /// Where it listens.
@@ -90,9 +93,7 @@ impl Coordinator {
         let closing = CancellationToken::new();
         let _closing_guard = closing.clone().drop_guard();
 
-        // Milliseconds times 2^20: what is minted by counting from here lies above whatever an earlier life minted.
-        let seed = clock.now().0 << 20;
-        let state = Box::new(Memory::default());
+        let seed = clock.seed();
         let farm_config = croft_core::farm::Config {
             lease_ms: self.config.lease_ms,
             ..croft_core::farm::Config::default()
@@ -102,11 +103,14 @@ impl Coordinator {
             artifacts: without_secrets(&self.config.artifacts),
             store_id: self.store_id.clone(),
         };
+        // Until the store says otherwise nobody leads, and nothing is taken.
         let desk = Desk {
-            farm: Farm::new(farm_config, seed),
+            farm: Farm::new(farm_config.clone(), seed),
             sessions: Sessions::new(greeting),
             updates: Updates::new(seed),
             clock,
+            standing: Standing::Follower { leader: None },
+            trouble: None,
         };
         let effects = Effects {
             publisher: Publisher::new(self.store.clone(), self.config.publications),
@@ -114,8 +118,18 @@ impl Coordinator {
             tasks: tasks.clone(),
             runtime: runtime::Handle::current(),
         };
+        let router = self.router(&handle, &tasks, &closing, seed)?;
         let mut parts = JoinSet::new();
-        let brain = Loop { desk, inbox, state, effects };
+        let brain = Loop {
+            desk,
+            inbox,
+            seat: self.seat,
+            effects,
+            config: farm_config,
+            pending: None,
+            backlog: VecDeque::new(),
+            looked: None,
+        };
         parts.spawn_blocking(move || brain.run());
         let ticking = handle.clone();
         parts.spawn(async move {
@@ -129,7 +143,6 @@ impl Coordinator {
             }
         });
 
-        let router = self.router(&handle, &tasks, &closing, seed)?;
         let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
         let stopping = closing.clone();
         parts.spawn(async move {
@@ -195,6 +208,33 @@ impl Coordinator {
             .add_service(v1::farm_server::FarmServer::new(farm))
             .add_service(v1::dispatch_server::DispatchServer::new(dispatch).max_decoding_message_size(max)))
     }
+}
+
+/// Opens the state store that the settings name.
+async fn take_seat(config: &Config, advertise: String) -> Result<Seat, Error> {
+    if !config.etcd.is_empty() {
+        return etcd_seat(config, advertise).await;
+    }
+    let Some(folder) = &config.data_dir else {
+        return Ok(Seat::alone(Box::<Memory>::default(), "memory"));
+    };
+    std::fs::create_dir_all(folder)
+        .map_err(|source| Error::DataFolder { place: folder.display().to_string(), source })?;
+    let path = folder.join("state.redb");
+    // A database is opened with a few system calls, once.
+    Ok(Seat::alone(Box::new(Embedded::open(&path)?), "redb"))
+}
+
+#[cfg(feature = "etcd")]
+async fn etcd_seat(config: &Config, advertise: String) -> Result<Seat, Error> {
+    let settings =
+        crate::state::EtcdConfig { members: config.etcd.clone(), farm: config.farm.clone(), advertise };
+    Ok(crate::state::Etcd::seat(settings).await?)
+}
+
+#[cfg(not(feature = "etcd"))]
+async fn etcd_seat(_config: &Config, _advertise: String) -> Result<Seat, Error> {
+    Err(Error::NoEtcd)
 }
 
 fn flatten(ended: Option<Result<Result<(), Error>, tokio::task::JoinError>>) -> Result<(), Error> {

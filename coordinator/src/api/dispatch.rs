@@ -19,7 +19,7 @@ use tracing::Instrument;
 
 use super::{convert, status::exhausted};
 use crate::{
-    handle::{Ended, Handle},
+    handle::{Handle, Refusal},
     run::Desk,
     sessions::{QUEUE, Session},
 };
@@ -89,7 +89,7 @@ impl v1::dispatch_server::Dispatch for Dispatch {
 }
 
 impl Reader {
-    async fn run(self) -> Result<(), Ended> {
+    async fn run(self) -> Result<(), Refusal> {
         let Self { id, handle, mut said, out, end, _place } = self;
         let Some(hello) = hello(&mut said, &out, &end).await else { return Ok(()) };
         let (mut joined, running) = match convert::hello(id, hello) {
@@ -111,7 +111,10 @@ impl Reader {
         );
         // `out` goes to the farm's thread, which alone decides from here on when the stream ends.
         let closed = end.clone();
+        let told = out.clone();
         let enter = move |desk: &mut Desk| {
+            // A follower has no work to give: the worker is told where the leader is.
+            desk.leads()?;
             let mut strangers = Vec::new();
             for attempt in running {
                 match convert::attempt(attempt.clone()).and_then(|named| named.find(&desk.farm)) {
@@ -121,13 +124,20 @@ impl Reader {
                 }
             }
             desk.sessions.enter(id, Session { out, closed, strangers });
-            joined
+            Ok::<_, Refusal>(joined)
         };
-        let joined = handle.ask(enter).await?;
-        handle.tell(Event::WorkerJoined(Box::new(joined))).await?;
+        let joined = match handle.ask(enter).await? {
+            Ok(joined) => joined,
+            Err(refusal) => {
+                // A worker that is gone need not hear it.
+                let _ = told.try_send(Err(refusal.into()));
+                return Ok(());
+            }
+        };
+        handle.tell_made(Box::new(move |_| Some(Event::WorkerJoined(Box::new(joined))))).await?;
         let goodbye = read(id, &handle, &mut said, &end).await?;
         let left = move |_: &Farm| Some(Event::WorkerLeft { session: id, goodbye });
-        handle.act(left, move |desk| desk.sessions.leave(id)).await?;
+        handle.tell(left, move |desk| desk.sessions.leave(id)).await?;
         tracing::info!(goodbye, "worker left");
         Ok(())
     }
@@ -160,7 +170,7 @@ async fn read(
     handle: &Handle,
     said: &mut Streaming<WorkerMessage>,
     end: &CancellationToken,
-) -> Result<bool, Ended> {
+) -> Result<bool, Refusal> {
     loop {
         let message = tokio::select! {
             message = said.message() => message,

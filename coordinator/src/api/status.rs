@@ -1,13 +1,17 @@
 //! Refusals: a gRPC status with the details of google.rpc, so that a program can say which field was wrong.
 
+use std::{collections::HashMap, time::Duration};
+
 use croft_core::spec::Problem;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::handle::Ended;
+use crate::handle::Refusal;
 
 /// Problems of one spec that are told at once.
 const PROBLEMS_TOLD: usize = 64;
+/// When to try again while nothing can be written.
+const STALLED: Duration = Duration::from_secs(2);
 
 /// `INVALID_ARGUMENT` for one field of a request.
 pub(super) fn invalid(field: &str, description: impl Into<String>) -> Status {
@@ -49,8 +53,29 @@ pub(super) fn exhausted(subject: &str, description: impl Into<String>) -> Status
     Status::with_error_details(Code::ResourceExhausted, description, details)
 }
 
-impl From<Ended> for Status {
-    fn from(ended: Ended) -> Self {
-        Self::unavailable(ended.to_string())
+/// The reason by which clients and workers know that they must go elsewhere, and where in the details that is said.
+const NOT_LEADER: &str = "NOT_LEADER";
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        let details = match refusal {
+            Refusal::Ended => return Self::unavailable(message),
+            Refusal::NotLeader { leader } => {
+                let leader = leader.map(|address| ("leader".to_owned(), address));
+                ErrorDetails::with_error_info(
+                    NOT_LEADER,
+                    "croft",
+                    leader.into_iter().collect::<HashMap<_, _>>(),
+                )
+            }
+            Refusal::Stalled { why } => {
+                let why = HashMap::from([("why".to_owned(), why)]);
+                let mut details = ErrorDetails::with_error_info("STATE_STORE", "croft", why);
+                details.set_retry_info(Some(STALLED));
+                details
+            }
+        };
+        Self::with_error_details(Code::Unavailable, message, details)
     }
 }

@@ -1,0 +1,75 @@
+//! Following: questions are answered from the store's records, and everything else is the leader's.
+
+use std::time::{Duration, Instant};
+
+use croft_core::farm::Farm;
+
+use super::Loop;
+use crate::{handle::Input, state::Standing};
+
+/// A follower looks at the store this often at most.
+const EVERY: Duration = Duration::from_secs(1);
+/// And spends this part of its time on it at most.
+const SHARE: u32 = 10;
+
+/// What a follower saw last.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    at: Instant,
+    took: Duration,
+    revision: u64,
+}
+
+impl Loop {
+    pub(super) fn follow(&mut self, batch: &mut Vec<Input>) {
+        if batch.iter().any(|input| matches!(input, Input::Asked { event: None, .. })) {
+            self.look_at_store();
+        }
+        for input in batch.drain(..) {
+            match input {
+                Input::Asked { event: None, look } => look(Ok(&mut self.desk)),
+                Input::Asked { event: Some(_), look } | Input::Happened { look: Some(look), .. } => {
+                    let refusal = self.desk.leads().err();
+                    look(Err(refusal.unwrap_or(crate::handle::Refusal::NotLeader { leader: None })));
+                }
+                Input::Happened { look: None, .. } | Input::Tick | Input::Stop => {}
+            }
+        }
+    }
+
+    /// Brings the follower's farm up to date, when it is time and something has changed. A store that does not answer
+    /// leaves the farm as it was: old answers are better than none, and the status says what is the matter.
+    fn look_at_store(&mut self) {
+        let began = Instant::now();
+        if let Some(looked) = &self.looked
+            && looked.at.elapsed() < EVERY.max(looked.took * SHARE)
+        {
+            return;
+        }
+        let seen = self.looked.as_ref().map(|looked| looked.revision);
+        let recovered = self.seat.store.revision().and_then(|revision| {
+            let records = if seen == Some(revision) { None } else { Some(self.seat.store.load()?) };
+            Ok((revision, records))
+        });
+        let revision = match recovered {
+            Ok((revision, None)) => revision,
+            Ok((revision, Some(records))) => {
+                let now = self.desk.clock.now();
+                match Farm::recover(self.config.clone(), self.desk.clock.seed(), now, &records) {
+                    Ok(farm) => self.desk.farm = farm,
+                    Err(error) => self.desk.trouble = Some(error.to_string()),
+                }
+                revision
+            }
+            Err(error) => {
+                self.desk.trouble = Some(error.to_string());
+                seen.unwrap_or_default()
+            }
+        };
+        debug_assert!(
+            matches!(self.desk.standing, Standing::Follower { .. }),
+            "leaders know without looking"
+        );
+        self.looked = Some(Looked { at: Instant::now(), took: began.elapsed(), revision });
+    }
+}

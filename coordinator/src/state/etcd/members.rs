@@ -1,0 +1,86 @@
+//! The members of a cluster, one connection each: what one does not answer in time, the next is asked.
+
+use std::time::Duration;
+
+use etcd_client::{Client, ConnectOptions, Error as EtcdError};
+use tokio::time::timeout;
+use tonic::Code;
+
+use crate::state::Error;
+
+const CONNECT: Duration = Duration::from_secs(1);
+/// A member that has not answered by then is passed over. Shorter than a lease, or one hanging member would cost it.
+const ANSWER: Duration = Duration::from_millis(1_200);
+/// Rounds over all members before it counts as no answer.
+const ROUNDS: usize = 2;
+const STORE: &str = "etcd";
+
+#[derive(Clone)]
+pub(super) struct Members {
+    clients: Vec<Client>,
+    names: Vec<String>,
+    /// The one that answered last.
+    at: usize,
+}
+
+impl std::fmt::Debug for Members {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Members").field("names", &self.names).field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+impl Members {
+    pub(super) async fn new(members: &[String]) -> Result<Self, Error> {
+        let mut clients = Vec::new();
+        for member in members {
+            let options = ConnectOptions::new()
+                .with_connect_timeout(CONNECT)
+                .with_keep_alive_while_idle(true)
+                .with_keep_alive(Duration::from_secs(2), Duration::from_secs(2));
+            // It connects when it is first asked, so a member that is down now is no error.
+            let client =
+                Client::connect([member], Some(options)).await.map_err(|error| Error::Unavailable {
+                    store: STORE,
+                    what: format!("'{member}' is no address of a member ({error}); give http://HOST:PORT"),
+                })?;
+            clients.push(client);
+        }
+        Ok(Self { clients, names: members.to_vec(), at: 0 })
+    }
+
+    /// Asks one member after the other until one answers.
+    pub(super) async fn run<T, F: Future<Output = Result<T, EtcdError>>>(
+        &mut self,
+        ask: impl Fn(Client) -> F,
+    ) -> Result<T, Error> {
+        let mut last = String::new();
+        for _ in 0..ROUNDS * self.clients.len() {
+            let at = self.at;
+            last = match timeout(ANSWER, ask(self.clients[at].clone())).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => {
+                    if let Some(full) = full(&error) {
+                        return Err(full);
+                    }
+                    error.to_string()
+                }
+                Err(_) => format!("{} does not answer", self.names[at]),
+            };
+            self.at = (at + 1) % self.clients.len();
+        }
+        Err(Error::Unavailable { store: STORE, what: last })
+    }
+}
+
+/// The alarm that refuses every write until somebody makes room.
+fn full(error: &EtcdError) -> Option<Error> {
+    let EtcdError::GRpcStatus(status) = error else { return None };
+    let is_full = status.code() == Code::ResourceExhausted && status.message().contains("space exceeded");
+    is_full.then(|| Error::Full {
+        store: STORE,
+        what: format!(
+            "{}: compact and defragment it, raise --quota-backend-bytes, then `etcdctl alarm disarm`",
+            status.message()
+        ),
+    })
+}

@@ -1,0 +1,118 @@
+//! A real etcd: the same suite as the other stores, and who may write when.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::state::conformance;
+
+/// A member of its own, ended with the test.
+struct Server {
+    child: Child,
+    url: String,
+    _dir: TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // Below the ports that systems hand out, so that nobody is given one of them meanwhile.
+        let first = 20_000 + u16::try_from(std::process::id() % 5_000).unwrap() * 2;
+        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let ports: Vec<u16> = (first..32_000).filter(free).take(2).collect();
+        let (url, peer) =
+            (format!("http://127.0.0.1:{}", ports[0]), format!("http://127.0.0.1:{}", ports[1]));
+        let child = Command::new("etcd")
+            .args(["--name", "n", "--data-dir"])
+            .arg(dir.path())
+            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("n={peer}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("etcd is installed by tests/run (apt-get install etcd-server)");
+        Self { child, url, _dir: dir }
+    }
+
+    async fn seat(&self, name: &str) -> Seat {
+        let config = EtcdConfig {
+            members: vec![self.url.clone()],
+            farm: "test".to_owned(),
+            advertise: name.to_owned(),
+        };
+        Etcd::seat(config).await.unwrap()
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn leads(seat: &mut Seat) -> Epoch {
+    let standing = seat.standing.wait_for(|now| matches!(now, Standing::Leader { .. })).await.unwrap();
+    let Standing::Leader { epoch } = *standing else { unreachable!("it was waited for") };
+    epoch
+}
+
+/// The store blocks, as on the farm's own thread.
+async fn blocking<T: Send + 'static>(
+    mut seat: Seat,
+    act: impl FnOnce(&mut Seat) -> T + Send + 'static,
+) -> (Seat, T) {
+    tokio::task::spawn_blocking(move || {
+        let done = act(&mut seat);
+        (seat, done)
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_conforms_and_refuses_a_deposed_leader() {
+    let server = Server::start();
+    let mut first = server.seat("first").await;
+    let epoch = leads(&mut first).await;
+    let (mut first, ()) = blocking(first, move |seat| conformance::check(&mut *seat.store, epoch)).await;
+
+    let mut second = server.seat("second").await;
+    let told = Standing::Follower { leader: Some("first".to_owned()) };
+    assert_eq!(*second.standing.wait_for(|now| *now == told).await.unwrap(), told);
+
+    // The first ends in good order; the other need not wait for its lease.
+    (first, ()) = blocking(first, |seat| seat.store.resign()).await;
+    let after = leads(&mut second).await;
+    assert!(after > epoch, "epochs rise");
+    let (_second, ()) =
+        blocking(second, move |seat| conformance::refuses_others(&mut *seat.store, after, epoch)).await;
+    drop(first);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_cannot_renew_steps_down_and_one_of_them_leads_again() {
+    let server = Server::start();
+    let mut seat = server.seat("only").await;
+    let epoch = leads(&mut seat).await;
+    server.signal("-STOP");
+    seat.standing.wait_for(|now| matches!(now, Standing::Follower { .. })).await.unwrap();
+    let (mut seat, commit) = blocking(seat, move |seat| {
+        let write = Write { key: "k".to_owned(), value: Some(b"v".to_vec()) };
+        seat.store.commit(epoch, &[write])
+    })
+    .await;
+    assert!(matches!(commit, Err(Error::Unavailable { .. })), "{commit:?}");
+    server.signal("-CONT");
+    assert!(leads(&mut seat).await >= epoch);
+}
