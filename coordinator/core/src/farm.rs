@@ -28,6 +28,7 @@ use schedule::Reservation;
 use crate::{
     ids::{AttemptId, DeviceId, Fence, JobId, SessionId, TaskId, WorkerId},
     job::{AGEING_MS, Job, Ready},
+    mutant::{self, Mutant},
     pace::Pace,
     record,
     show::Show,
@@ -196,7 +197,7 @@ impl Farm {
     fn live(&mut self, attempt: &AttemptId) -> Option<&mut Live> {
         let layer = self.jobs.get_mut(&attempt.task.job)?.layers.get_mut(attempt.task.layer as usize)?;
         let live = layer.tasks.get_mut(&attempt.task.task)?.live.as_deref_mut();
-        live.filter(|live| live.fence == attempt.fence)
+        live.filter(|live| live.fence == attempt.fence || mutant::on(Mutant::FenceIgnored))
     }
 
     /// Fences rise and are never minted twice, whatever was forgotten or restarted in between.
@@ -213,7 +214,7 @@ impl Farm {
         let (number, priority, paused) = (job.number, job.priority, job.paused);
         let line = self.ready.entry(job.plan.show().to_owned()).or_default();
         let known = &mut job.layers[layer as usize];
-        let ready = !paused && known.has_ready();
+        let ready = (!paused || mutant::on(Mutant::PauseIgnored)) && known.has_ready();
         if ready && known.in_line.is_none() {
             known.served = known.served.max(aged);
         }
@@ -261,7 +262,7 @@ impl Farm {
     /// Everything that changed since the last tick, one write a key.
     fn writes(&mut self) -> Vec<crate::step::Write> {
         let mut writes = Vec::new();
-        if self.next_fence > self.fences_written {
+        if self.next_fence > self.fences_written && !mutant::on(Mutant::FencesUnwritten) {
             self.fences_written = self.next_fence + record::FENCES_AHEAD;
             writes.push(record::fences(self.fences_written));
         }

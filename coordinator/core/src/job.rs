@@ -259,6 +259,21 @@ impl Layer {
         }
     }
 
+    /// What `task` waits for is not done after all: it waits again, unless it has begun.
+    pub(crate) fn hold(&mut self, task: u32) {
+        if self.state(task) != TaskState::Queued {
+            return;
+        }
+        match &mut self.fresh {
+            Fresh::Each { ready } if ready.contains(&task) => {
+                ready.remove(&task);
+                self.counts.waiting += 1;
+                self.counts.queued -= 1;
+            }
+            Fresh::Open { .. } | Fresh::Gated | Fresh::Each { .. } => self.set(task, TaskState::Waiting),
+        }
+    }
+
     /// The layer before succeeded as a whole.
     pub(crate) fn open(&mut self, now: Time) {
         if matches!(self.fresh, Fresh::Gated) {

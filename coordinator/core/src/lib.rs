@@ -8,6 +8,7 @@ pub mod farm;
 pub mod ids;
 mod job;
 pub mod model_card;
+pub mod mutant;
 mod pace;
 pub mod plan;
 pub mod record;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     failure::{Cause, Failure},
     ids::{DeviceId, Fence, SessionId, WorkerId},
+    mutant::{self, Mutant},
     step::{Artifact, Published, Stage, Times},
     time::Time,
     view::{AttemptView, TaskState},
@@ -169,6 +170,13 @@ impl Live {
     /// Rank 0's.
     pub(crate) fn device(&self) -> &DeviceId {
         &self.seats[0].device
+    }
+
+    /// Whether `worker` is where a rank is.
+    pub(crate) fn is_on(&self, rank: u32, worker: &WorkerId) -> bool {
+        self.seats
+            .get(rank as usize)
+            .is_some_and(|seat| seat.device.worker == *worker || mutant::on(Mutant::AnyWorkerReports))
     }
 
     /// Ranks that have saved.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     failure::{Cause, Failure},
     ids::{DeviceId, JobId, TaskId, WorkerId},
+    mutant::{self, Mutant},
     show::ShowSettings,
     step::{DeviceInfo, Published, Stage, Times},
     time::Time,
@@ -52,7 +53,7 @@ impl TaskState {
     /// Whether what waits for it may go on.
     #[must_use]
     pub fn done(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Skipped)
+        matches!(self, Self::Succeeded) || (self == Self::Skipped && !mutant::on(Mutant::SkipNotDone))
     }
 }
 

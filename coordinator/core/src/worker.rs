@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{AttemptId, JobId, SessionId},
+    mutant::{self, Mutant},
     step::DeviceInfo,
     time::Time,
     view::WorkerState,
@@ -105,7 +106,7 @@ pub(crate) struct Class {
 impl Worker {
     /// Whether it takes work.
     pub(crate) fn open(&self) -> bool {
-        self.session.is_some() && self.locks.is_empty()
+        self.session.is_some() && (self.locks.is_empty() || mutant::on(Mutant::LocksIgnored))
     }
 
     pub(crate) fn class(&self, device: &Device) -> Class {
@@ -157,6 +158,7 @@ impl Device {
 
     pub(crate) fn holds(&self, attempt: &AttemptId, rank: u32) -> bool {
         match &self.busy {
+            Busy::With(_) if mutant::on(Mutant::EchoFreesDevice) => true,
             Busy::With(held) | Busy::Stopping { held, .. } => held.attempt == *attempt && held.rank == rank,
             Busy::Free => false,
         }

@@ -48,6 +48,8 @@ impl Catalogue {
             Shape { resources: "{ranks: 6}", tasks: 1, ..plain },
             Shape { resources: "{ranks: 2}", after: true, tasks: 2, ..plain },
             Shape { retries: "0", tasks: 5, ..plain },
+            Shape { retries: "0", after: true, layers: 3, tasks: 2, ..plain },
+            Shape { retries: "1", after: true, tasks: 3, ..plain },
             Shape { retries: "{default: 1, CRASHED: 2, LEASE_LOST: 8}", tasks: 5, ..plain },
             Shape { model: "nothing", tasks: 8, ..plain },
         ] {
@@ -69,6 +71,8 @@ pub(crate) struct Shape {
     pub(crate) model: &'static str,
     pub(crate) resources: &'static str,
     pub(crate) retries: &'static str,
+    /// How long it may go without progress.
+    pub(crate) patience: &'static str,
 }
 
 impl Default for Shape {
@@ -82,16 +86,22 @@ impl Default for Shape {
             model: "clip",
             resources: "{}",
             retries: "3",
+            patience: "15s",
         }
     }
 }
 
 impl Shape {
+    /// A job whose workers are not watched closely.
+    pub(crate) fn patient() -> Self {
+        Self { patience: "1h", ..Self::default() }
+    }
+
     pub(crate) fn text(&self) -> String {
-        let Self { tasks, show, priority, model, resources, retries, .. } = *self;
+        let Self { tasks, show, priority, model, resources, retries, patience, .. } = *self;
         let mut text = format!(
             "apiVersion: croft/v1\nkind: Job\nname: shots\nshow: {show}\npriority: {priority}\npolicy:\n  retries: \
-             {retries}\n  timeout: {{total: 120s, no_progress: 15s}}\naxes:\n  seed: {{from: 0, count: {tasks}}}\nlayers:\n"
+             {retries}\n  timeout: {{total: 120s, no_progress: {patience}}}\naxes:\n  seed: {{from: 0, count: {tasks}}}\nlayers:\n"
         );
         let layers = if self.after { self.layers } else { 1 };
         for layer in 0..layers {

@@ -1,6 +1,7 @@
 //! Looks at whole farms: their books balance, they agree with the ledger, and the store tells the same story again.
 
 mod end;
+mod machines;
 mod recovered;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use croft_core::{
 use crate::world::World;
 
 /// Every so many looks the farm is put together a second time from what is stored, which costs.
-const RECOVER_EVERY: u64 = 6;
+const RECOVER_EVERY: u64 = 4;
 
 impl World {
     /// A look at a leader's farm just after a batch was performed.
@@ -27,7 +28,8 @@ impl World {
             // Deposed, and does not know: what it believes does not matter any more.
             return;
         }
-        if let Err(what) = self.agrees_with_ledger(&leading.farm) {
+        let agrees = self.agrees_with_ledger(&leading.farm);
+        if let Err(what) = agrees.and_then(|()| self.knows_its_workers(node)) {
             return self.accuse(what);
         }
         if self.tally.looks.is_multiple_of(RECOVER_EVERY) && leading.waiting.is_none() {
@@ -105,6 +107,11 @@ impl World {
                     for task in open.unwrap_or_default() {
                         let why = leading.farm.explain(now, &task.id).map(|wait| (wait.reason, wait.words));
                         what += &format!("\n  {:?} is {:?}: {why:?}", task.id, task.state);
+                    }
+                }
+                for worker in leading.farm.workers() {
+                    for running in worker.devices.into_iter().filter_map(|device| device.running) {
+                        what += &format!("\n  the farm believes that {} runs {running}", worker.id);
                     }
                 }
                 what += &format!("\n  inbox {}, commit {:?}", leading.inbox.len(), leading.waiting.is_some());

@@ -34,11 +34,12 @@ pub(crate) enum Kind {
     ObjectsDown,
     ObjectsSlow,
     FilesVanish,
+    FilesOverwritten,
     ClockMoved,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::WorkerKilled,
         Self::WorkerMachineLost,
         Self::WorkerStalled,
@@ -63,6 +64,7 @@ impl Kind {
         Self::ObjectsDown,
         Self::ObjectsSlow,
         Self::FilesVanish,
+        Self::FilesOverwritten,
         Self::ClockMoved,
     ];
 
@@ -92,6 +94,7 @@ impl Kind {
             Self::ObjectsDown => "object store down",
             Self::ObjectsSlow => "object store slow",
             Self::FilesVanish => "an attempt's files vanished",
+            Self::FilesOverwritten => "an attempt's files overwritten",
             Self::ClockMoved => "clock moved at a restart",
         }
     }
@@ -197,6 +200,13 @@ impl World {
                 true
             }
             Kind::FilesVanish => self.objects.attempts.pop_first().is_some(),
+            Kind::FilesOverwritten => match self.objects.attempts.first_entry() {
+                Some(mut first) => {
+                    first.get_mut().files.iter_mut().for_each(|(_, content)| *content ^= 1);
+                    true
+                }
+                None => false,
+            },
             Kind::ClockMoved => {
                 let moved = self.chance.between(0, 20_000);
                 self.nodes[node].next_clock = Clock(moved);
@@ -215,7 +225,10 @@ impl World {
         let Some(stream) = self.workers[worker].stream.filter(|_| self.workers[worker].welcomed) else {
             return false;
         };
-        let Some(said) = self.chance.pick(&self.old_reports).cloned() else { return false };
+        // The newest half of the time: then its attempt may still run, on another worker.
+        let newest = self.chance.per_mille(500);
+        let said = if newest { self.old_reports.last() } else { self.chance.pick(&self.old_reports) };
+        let Some(said) = said.cloned() else { return false };
         self.say_up(stream, said);
         true
     }
@@ -227,7 +240,8 @@ impl World {
             self.old_reports.push(said.clone());
         } else {
             let at = self.chance.below(KEPT);
-            self.old_reports[at] = said.clone();
+            self.old_reports.swap_remove(at);
+            self.old_reports.push(said.clone());
         }
     }
 

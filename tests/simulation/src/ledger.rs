@@ -15,7 +15,7 @@ use croft_core::{
 
 pub(crate) use deeds::Deed;
 
-use crate::world::World;
+use crate::{objects::Saved, world::World};
 
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
@@ -26,9 +26,11 @@ pub(crate) struct Ledger {
     starts: BTreeSet<(u64, u32)>,
     /// Attempts whose publication is decided, by fence.
     decided: BTreeSet<u64>,
-    /// Attempts whose files were saved.
-    pub(crate) saved: BTreeSet<u64>,
+    /// What attempts saved, by fence: the truth, whatever becomes of it in the store.
+    pub(crate) saved: BTreeMap<u64, Saved>,
     pub(crate) jobs: BTreeMap<JobId, JobEntry>,
+    /// Tasks that people retried or skipped.
+    pub(crate) touched: BTreeSet<TaskId>,
     pub(crate) locks: BTreeMap<WorkerId, BTreeSet<LockKind>>,
     pub(crate) limits: BTreeMap<String, u32>,
     pub(crate) quotas: BTreeMap<String, Option<u32>>,
@@ -38,7 +40,6 @@ pub(crate) struct Ledger {
 pub(crate) struct JobEntry {
     pub(crate) is_cancelled: bool,
     pub(crate) was_cancelled: bool,
-    pub(crate) was_retried: bool,
     pub(crate) is_paused: bool,
     pub(crate) request: usize,
 }
@@ -47,9 +48,11 @@ pub(crate) struct JobEntry {
 pub(crate) struct Entry {
     pub(crate) number: u32,
     fence: u64,
-    at: At,
+    pub(crate) at: At,
     /// Its publication failed: it may be tried again, or given up.
     failed: bool,
+    /// When its attempt ended, if it did.
+    pub(crate) ended: Option<u64>,
     /// Where its ranks have started.
     workers: Vec<WorkerId>,
 }
@@ -100,16 +103,13 @@ impl World {
                     (job.is_cancelled, job.was_cancelled) = (true, true);
                 }
             }
-            Deed::Retried(job) => {
+            Deed::Retried(job, tasks) => {
                 if let Some(job) = self.ledger.jobs.get_mut(job) {
-                    (job.is_cancelled, job.was_retried) = (false, true);
+                    job.is_cancelled = false;
                 }
+                self.ledger.touched.extend(tasks.iter().cloned());
             }
-            Deed::Skipped(job) => {
-                if let Some(job) = self.ledger.jobs.get_mut(job) {
-                    job.was_retried = true;
-                }
-            }
+            Deed::Skipped(_, tasks) => self.ledger.touched.extend(tasks.iter().cloned()),
             Deed::Paused(job, paused) => {
                 if let Some(job) = self.ledger.jobs.get_mut(job) {
                     job.is_paused = *paused;
@@ -152,6 +152,9 @@ impl World {
 
     fn enter_state(&mut self, task: &TaskId, state: TaskState) -> Result<(), String> {
         let Some(entry) = self.ledger.tasks.get_mut(task) else { return Ok(()) };
+        if state != TaskState::Running {
+            entry.ended.get_or_insert(self.now);
+        }
         match (entry.at, state) {
             (At::Done, TaskState::Succeeded) => {}
             (At::Done, _) => return Err(format!("{task:?} was published, and now it is {state:?}")),
@@ -204,6 +207,7 @@ impl World {
                 fence,
                 at: At::Running,
                 failed: false,
+                ended: None,
                 workers: vec![worker.clone()],
             };
         }
@@ -279,7 +283,7 @@ impl World {
             other => return Err(format!("{attempt:?} is to be published, and its task is at {other:?}")),
         }
         self.ledger.decided.insert(fence);
-        if self.ledger.saved.contains(&fence) {
+        if self.ledger.saved.contains_key(&fence) {
             Ok(())
         } else {
             Err(format!("{attempt:?} is to be published, and it saved nothing"))
@@ -293,10 +297,22 @@ impl World {
         }
     }
 
-    /// A file gets its final name: its attempt must be the one that was decided.
-    pub(crate) fn check_decided(&mut self, attempt: &AttemptId) {
-        if !self.ledger.decided.contains(&attempt.fence.0) {
+    /// A file gets its final name: its attempt must be one that was decided on, and the bytes those that it saved.
+    pub(crate) fn check_decided(&mut self, attempt: &AttemptId, files: &Saved) {
+        let fence = attempt.fence.0;
+        if !self.ledger.decided.contains(&fence) {
             self.accuse(format!("a file of {attempt:?} is published, which nobody decided"));
+        } else if self.ledger.saved.get(&fence) != Some(files) {
+            self.accuse(format!("{attempt:?} is published with other bytes than were decided on"));
+        }
+    }
+
+    /// An attempt's files are removed: nobody may still need them.
+    pub(crate) fn check_collected(&mut self, prefix: &str) {
+        let Some(fence) = self.objects.attempts.get(prefix).map(|saved| saved.fence) else { return };
+        let needed = |entry: &Entry| entry.fence == fence && entry.at == At::Decided;
+        if self.ledger.tasks.values().any(needed) {
+            self.accuse(format!("what lies under {prefix} is removed before it is published"));
         }
     }
 }

@@ -10,6 +10,7 @@ mod chance;
 mod checks;
 mod diary;
 mod faults;
+pub mod hall;
 mod ledger;
 mod mutants;
 mod node;
@@ -17,6 +18,8 @@ mod objects;
 mod people;
 mod publication;
 mod report;
+pub mod scale;
+pub mod shares;
 mod store;
 mod weather;
 mod wires;
@@ -29,8 +32,9 @@ use std::{
     sync::Once,
 };
 
+use croft_core::mutant;
 pub use diary::Tally;
-pub use mutants::{Loop, Planted};
+pub use mutants::{Loop, Planted, is_caught};
 pub use report::{Report, simulate_all};
 
 use crate::{catalogue::Catalogue, world::World};
@@ -53,7 +57,7 @@ pub struct Options {
 impl Options {
     #[must_use]
     pub fn of(seed: u64) -> Self {
-        Self { seed, planted: None, look_every: 24, words: 0 }
+        Self { seed, planted: None, look_every: 8, words: 0 }
     }
 }
 
@@ -102,10 +106,12 @@ thread_local! {
 
 fn live(options: &Options) -> Result<Tally, Box<Violation>> {
     listen_to_panics();
+    mutant::plant(options.planted.and_then(Planted::core));
     let mut world = World::new(options, Catalogue::shared());
     PANICKED.set(Some(String::new()));
     let lived = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
     let said = PANICKED.take();
+    mutant::plant(None);
     if lived.is_err() {
         world.accuse(format!("the core's own assertion failed: {}", said.unwrap_or_default()));
     }

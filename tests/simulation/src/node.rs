@@ -41,6 +41,8 @@ pub(crate) struct Leading {
     /// Commits of this epoch.
     pub(crate) commits: u64,
     pub(crate) turn_due: bool,
+    /// When the loop turned last: its farm knows nothing of what came later.
+    pub(crate) turned: u64,
     /// Batches performed.
     pub(crate) batches: u64,
 }

@@ -150,8 +150,18 @@ impl World {
         self.chance.pick(&jobs).cloned()
     }
 
-    /// Some tasks of a job, those in certain states more often.
+    /// Some tasks of a job; half of the time those that ended badly.
     fn some_tasks(&mut self, job: &JobId) -> Vec<TaskId> {
+        if self.chance.per_mille(500)
+            && let Some(node) = self.some_leader()
+            && let Some(leading) = self.nodes[node].leading.as_ref()
+        {
+            let states = vec![TaskState::Failed, TaskState::Cancelled];
+            let ended = Selector { states, ..Selector::default() };
+            let mut ended = leading.farm.task_ids(job, &ended).unwrap_or_default();
+            ended.truncate(1 + self.chance.below(4));
+            return ended;
+        }
         let Some(request) = self.people.requests.iter().find(|request| request.job.as_ref() == Some(job))
         else {
             return Vec::new();
@@ -171,7 +181,7 @@ impl World {
     }
 
     fn a_wish(&mut self) -> Option<Event> {
-        let kind = self.chance.below(16);
+        let kind = self.chance.below(18);
         let on = self.chance.per_mille(500);
         Some(match kind {
             0 => Event::JobCancelled { job: self.a_job()?, now: on },
@@ -179,7 +189,7 @@ impl World {
                 let job = self.a_job()?;
                 Event::TasksRetried { tasks: self.some_tasks(&job), job }
             }
-            4 => {
+            4 | 16 | 17 => {
                 let job = self.a_job()?;
                 let tasks = self.some_tasks(&job);
                 Event::TasksSkipped { job, tasks: tasks.into_iter().take(2).collect() }
@@ -237,7 +247,11 @@ impl World {
         let settled = jobs.iter().all(|job| job.settled.is_some());
         let quiet = leading.inbox.is_empty() && leading.waiting.is_none();
         let answered = self.people.requests.iter().all(|request| request.job.is_some());
-        let untouched = wishes.is_empty() && settled && quiet && answered;
+        let believes = farm.workers().iter().any(|worker| {
+            let here = self.workers.iter().any(|known| known.name == worker.id && known.up);
+            here && worker.devices.iter().any(|device| device.running.is_some())
+        });
+        let untouched = wishes.is_empty() && settled && quiet && answered && !believes;
         wishes.into_iter().for_each(|wish| self.tell(node, wish));
         if untouched && self.publications.is_empty() && self.is_idle() {
             self.has_settled(node);

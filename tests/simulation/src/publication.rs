@@ -115,7 +115,7 @@ impl World {
             return Op::Again;
         }
         let Some(saved) = publication.files.clone() else { return self.read_sidecar(publication) };
-        self.check_decided(&publication.attempt);
+        self.check_decided(&publication.attempt, &saved);
         if let Some((name, content)) = saved.files.get(publication.done) {
             publication.done += 1;
             return match self.objects.put(name, *content, saved.fence) {

@@ -73,6 +73,10 @@ pub(crate) struct Stream {
     pub(crate) node: usize,
     pub(crate) node_life: u32,
     pub(crate) node_open: bool,
+    /// When the coordinator's end heard something last.
+    pub(crate) heard: u64,
+    /// When the worker's end was welcomed.
+    pub(crate) welcomed: u64,
     up_last: u64,
     down_last: u64,
 }
@@ -105,11 +109,17 @@ impl Wires {
             node,
             node_life,
             node_open: true,
+            heard: 0,
+            welcomed: u64::MAX,
             up_last: 0,
             down_last: 0,
         };
         self.streams.insert(self.opened, stream);
         self.opened
+    }
+
+    pub(crate) fn stream_mut(&mut self, stream: u64) -> Option<&mut Stream> {
+        self.streams.get_mut(&stream)
     }
 
     pub(crate) fn is_cut(&self, worker: usize, node: usize, now: u64) -> bool {
@@ -163,8 +173,11 @@ impl World {
         self.agenda.note(at, Occurrence::Down { stream, said });
     }
 
-    /// The worker's end closes; the other hears of it when the wire lets it.
+    /// The worker's end closes; the other hears of it when the wire lets it, or finds out by itself.
     pub(crate) fn close_worker_end(&mut self, stream: u64) {
+        if self.chance.per_mille(150) {
+            return self.drop_end(stream, true);
+        }
         self.say_up(stream, Up::Closed);
         if let Some(open) = self.wires.streams.get_mut(&stream) {
             open.worker_open = false;

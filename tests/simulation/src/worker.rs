@@ -168,10 +168,15 @@ impl World {
             return false;
         };
         self.say_up(stream, Up::Goodbye);
+        self.restart_worker(worker, back_after);
+        true
+    }
+
+    /// The process ends, and whoever looks after it starts another.
+    pub(crate) fn restart_worker(&mut self, worker: usize, back_after: u64) {
         self.ends(worker, false);
         let life = self.workers[worker].life;
         self.agenda.note(self.now + back_after, Occurrence::WorkerStarts { worker, life });
-        true
     }
 
     /// Somebody starts a second worker of the same name: it says hello once and is refused, or it takes the name of one

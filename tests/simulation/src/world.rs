@@ -216,7 +216,10 @@ impl World {
             Occurrence::Step { worker, life, device, fence } => self.step(worker, life, device, fence),
             Occurrence::WorkerStarts { worker, life } => self.worker_starts(worker, life),
             Occurrence::Publication { number } => self.publication(number),
-            Occurrence::Collected { prefix } => drop(self.objects.attempts.remove(&prefix)),
+            Occurrence::Collected { prefix } => {
+                self.check_collected(&prefix);
+                self.objects.attempts.remove(&prefix);
+            }
             Occurrence::PersonActs => self.person_acts(),
             Occurrence::Asked { node, ask } => self.asked(node, ask),
             Occurrence::Resend { request } => self.resend(request),

@@ -6,6 +6,7 @@ use crate::{
     failure::{Cause, Failure, retry_wait_ms},
     ids::{AttemptId, DeviceId, SessionId, TaskId},
     model_card::Makes,
+    mutant::{self, Mutant},
     spec::NoProgress,
     step::{Artifact, Assignment, Command, Published, Stage, Times, Update},
     task::{Live, Seat},
@@ -85,6 +86,9 @@ impl Farm {
         let attempt = AttemptId { task: task.clone(), number, fence };
         let prefix = self.prefix(&attempt);
         for (rank, (device, session)) in devices.into_iter().zip(sessions).enumerate() {
+            if ranks > 1 && rank as u32 + 1 == ranks && mutant::on(Mutant::RankMissing) {
+                continue;
+            }
             let rank = rank as u32;
             self.withdraw(&device);
             let held = self
@@ -118,10 +122,8 @@ impl Farm {
         stage: Stage,
         (step, steps): (u32, u32),
     ) {
-        if self.heard(now, session).is_none() {
-            return;
-        }
-        let Some(live) = self.live(attempt) else { return };
+        let Some(worker) = self.heard(now, session) else { return };
+        let Some(live) = self.live(attempt).filter(|live| live.is_on(rank, &worker)) else { return };
         live.longest_gap_ms = live.longest_gap_ms.max(now.since(live.moved));
         live.moved = now;
         if rank != 0 {
@@ -163,8 +165,15 @@ impl Farm {
             }
             return;
         };
-        let Some(seat) = live.seats.get_mut(rank as usize) else { return };
-        if state != Some(TaskState::Running) || seat.done {
+        // Whoever else says so is mistaken.
+        let Some(seat) = live
+            .seats
+            .get_mut(rank as usize)
+            .filter(|seat| seat.device.worker == worker || mutant::on(Mutant::AnyWorkerReports))
+        else {
+            return;
+        };
+        if (state != Some(TaskState::Running) || seat.done) && !mutant::on(Mutant::EndingsCountTwice) {
             return; // said twice, as a worker may that was cut off in between
         }
         seat.done = true;
@@ -174,7 +183,7 @@ impl Farm {
         }
         live.longest_gap_ms = live.longest_gap_ms.max(now.since(live.moved));
         live.moved = now;
-        if live.seats.iter().all(|seat| seat.done) {
+        if live.seats.iter().all(|seat| seat.done) || mutant::on(Mutant::GangDoneWithFirst) {
             self.saved(now, attempt);
         } else {
             // Its device may get other work before the gang ends: a later leader must know that it is not held.
@@ -279,7 +288,9 @@ impl Farm {
                 }
             }
         }
-        self.changed(id);
+        if !mutant::on(Mutant::SuccessUnwritten) {
+            self.changed(id);
+        }
         self.settled(now, id);
     }
 
@@ -290,7 +301,7 @@ impl Farm {
         let (used, devices) = (live.device_ms(now), live.seats.len() as u32);
         let show = self.jobs.get(&attempt.task.job).map(|job| job.plan.show().to_owned());
         if let Some(show) = show.and_then(|show| self.shows.get_mut(&show)) {
-            show.settle(devices, charged, used);
+            show.settle(if mutant::on(Mutant::ShareKept) { 0 } else { devices }, charged, used);
         }
     }
 

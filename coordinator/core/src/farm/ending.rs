@@ -3,6 +3,7 @@
 use crate::{
     failure::{Blame, Cause, Failure, Verdict, retry_wait_ms},
     ids::{AttemptId, DeviceId, SessionId, TaskId},
+    mutant::{self, Mutant},
     step::Command,
     task::short,
     time::Time,
@@ -29,8 +30,10 @@ impl Farm {
         if let Some(device) = self.device_with(&worker, attempt, rank) {
             self.release_device(&device, attempt, rank);
         }
-        let failed_on =
-            self.live(attempt).and_then(|live| Some(live.seats.get(rank as usize)?.device.clone()));
+        let failed_on = self
+            .live(attempt)
+            .filter(|live| live.is_on(rank, &worker))
+            .map(|live| live.seats[rank as usize].device.clone());
         if self.task_state(&attempt.task) == Some(TaskState::Running)
             && let Some(device) = failed_on
         {
@@ -75,7 +78,7 @@ impl Farm {
         let failure = short(failure);
         let id = &attempt.task;
         let job = self.jobs.get_mut(&id.job).expect("a live attempt has a job");
-        let cancelled = job.cancelled;
+        let cancelled = job.cancelled && !mutant::on(Mutant::CancelledIsRetried);
         let retries = job.plan.retries().of(failure.cause);
         let model = job.plan.layers()[id.layer as usize].card.digest.clone();
         let layer = &mut job.layers[id.layer as usize];
@@ -101,12 +104,12 @@ impl Farm {
             }
             Verdict::Retry { wait_ms, blame } => {
                 let spent = task.spent.entry(failure.cause).or_default();
-                *spent += 1;
+                *spent += u32::from(!mutant::on(Mutant::BudgetIgnored));
                 let spent = *spent;
                 if blame == Blame::Device {
                     task.avoid = Some(device.worker.clone());
                 }
-                if spent > retries {
+                if spent > retries || (spent == retries && mutant::on(Mutant::BudgetShort)) {
                     layer.set(id.task, TaskState::Failed);
                     layer.touch(id.task).failure = Some(Box::new(given_up(failure, spent)));
                 } else {
@@ -160,6 +163,7 @@ impl Farm {
                 device.busy = Busy::Stopping { held: held.clone(), until };
                 if let Some(session) = seat.session
                     && told.insert(session)
+                    && !mutant::on(Mutant::RevokeForgotten)
                 {
                     let attempt = attempt.clone();
                     self.out.commands.push(Command::Revoke { session, attempt, now: at_once });

@@ -111,14 +111,17 @@ impl Farm {
     /// Failed and cancelled tasks go back in line with a fresh budget.
     pub(super) fn tasks_retried(&mut self, now: Time, id: &JobId, tasks: &[TaskId]) {
         let Some(job) = self.jobs.get_mut(id) else { return };
-        let mut queued = Vec::new();
+        let (mut queued, mut held) = (Vec::new(), Vec::new());
         for task in tasks.iter().filter(|task| task.job == *id) {
             let Some(layer) = job.layers.get_mut(task.layer as usize) else { continue };
             if task.task >= layer.total {
                 continue;
             }
             match layer.state(task.task) {
-                TaskState::Failed | TaskState::Cancelled | TaskState::Skipped => {
+                state @ (TaskState::Failed | TaskState::Cancelled | TaskState::Skipped) => {
+                    if state == TaskState::Skipped {
+                        held.push(task.clone());
+                    }
                     let entry = layer.touch(task.task);
                     entry.spent.clear();
                     entry.failure = None;
@@ -141,6 +144,13 @@ impl Farm {
         job.cancelled = false;
         for task in &queued {
             job.enqueue(task.layer, task.task, now, now);
+        }
+        // What went on because they were skipped waits for them again.
+        for before in &held {
+            for layer in job.dependents(before.layer) {
+                job.layers[layer as usize].hold(before.task);
+                queued.push(TaskId { layer, ..before.clone() });
+            }
         }
         queued.iter().for_each(|task| self.changed(task));
         self.job_changed(id);

@@ -5,9 +5,10 @@
 //! it was done.
 
 use crate::{
-    failure::RETRY_WAIT_MS_MAX,
+    failure::{Cause, Failure, RETRY_WAIT_MS_MAX},
     ids::{AttemptId, DeviceId, JobId, SessionId, TaskId},
     job::Job,
+    mutant::{self, Mutant},
     plan::Plan,
     record::{self, Error, Records},
     show::Show,
@@ -55,7 +56,9 @@ impl Farm {
         for (id, record) in records.jobs {
             let job = recovered_job(&id, record, now)?;
             farm.submissions = farm.submissions.max(job.number + 1);
-            farm.requests.insert(job.request_id.clone(), id.clone());
+            if !mutant::on(Mutant::RequestsForgotten) {
+                farm.requests.insert(job.request_id.clone(), id.clone());
+            }
             farm.shows.entry(job.plan.show().to_owned()).or_default();
             farm.jobs.insert(id, job);
         }
@@ -100,7 +103,9 @@ impl Farm {
                 known.not_before = known.not_before.min(now.plus_ms(RETRY_WAIT_MS_MAX));
                 match known.state {
                     TaskState::Queued if known.not_before > now => {
-                        self.delayed.insert((known.not_before, task));
+                        if !mutant::on(Mutant::DelayedForgotten) {
+                            self.delayed.insert((known.not_before, task));
+                        }
                     }
                     TaskState::Queued => drop(layer.requeued.insert(task.task)),
                     TaskState::Running | TaskState::Publishing => live.push(task),
@@ -111,7 +116,7 @@ impl Farm {
         }
         // That a task may start is not written when it becomes so.
         for task in waiting {
-            if job.may_start(task.layer, task.task) {
+            if job.may_start(task.layer, task.task) && !mutant::on(Mutant::WaitingForgotten) {
                 job.layers[task.layer as usize].release(task.task, now);
             }
         }
@@ -138,14 +143,22 @@ impl Farm {
         };
         let attempt = AttemptId { task: id.clone(), number: live.number, fence: live.fence };
         let ranks = live.seats.len() as u32;
-        let seats = (0..).zip(&live.seats).filter(|(_, seat)| !seat.done);
+        let seats =
+            (0..).zip(&live.seats).filter(|(_, seat)| !seat.done || mutant::on(Mutant::DoneRanksHold));
         let held: Vec<(u32, DeviceId)> = seats.map(|(rank, seat)| (rank, seat.device.clone())).collect();
+        if state == TaskState::Publishing && mutant::on(Mutant::PublishingRequeued) {
+            return self.end_badly(now, &attempt, Failure::new(Cause::LeaseLost, "planted", ""), true);
+        }
         if state == TaskState::Publishing {
-            self.publish(&attempt);
+            if !mutant::on(Mutant::PublishingForgotten) {
+                self.publish(&attempt);
+            }
             return;
         }
         live.charged_ms = Some(0);
-        if let Some(show) = self.shows.get_mut(&show) {
+        if let Some(show) = self.shows.get_mut(&show)
+            && !mutant::on(Mutant::ShareForgotten)
+        {
             show.devices += ranks;
         }
         let mut lost = false;
@@ -159,11 +172,7 @@ impl Farm {
             }
         }
         if lost {
-            let failure = crate::failure::Failure::new(
-                crate::failure::Cause::LeaseLost,
-                "its device is not known any more",
-                "",
-            );
+            let failure = Failure::new(Cause::LeaseLost, "its device is not known any more", "");
             self.end_badly(now, &attempt, failure, true);
         }
     }

@@ -58,7 +58,8 @@ impl Farm {
         let layer = &mut job.layers[waiting as usize];
         let next = TaskId { layer: waiting, ..before.clone() };
         if each {
-            if layer.state(next.task).settled() {
+            // One that has begun, because `before` was skipped then, goes on.
+            if !matches!(layer.state(next.task), TaskState::Waiting | TaskState::Queued) {
                 return Vec::new();
             }
             layer.set(next.task, TaskState::Cancelled);

@@ -3,6 +3,7 @@
 use crate::{
     failure::{Cause, Failure},
     ids::{AttemptId, DeviceId, JobId, TaskId, WorkerId},
+    mutant::{self, Mutant},
     step::{Command, TICK_MS},
     time::Time,
     view::{TaskState, WorkerState},
@@ -15,6 +16,8 @@ use super::Farm;
 
 /// Workers watch their attempts' deadlines themselves; the farm strikes this much later, for those that do not.
 const GRACE_MS: u64 = 5_000;
+/// A pause between two ticks that is not the farm's usual pace.
+const SLEPT_MS: u64 = 10 * TICK_MS;
 const AGE_EVERY_MS: u64 = 60_000;
 
 impl Farm {
@@ -22,11 +25,29 @@ impl Farm {
         if now.since(self.checked) < TICK_MS {
             return;
         }
+        self.forgive(now.since(self.checked), now);
         self.checked = now;
         self.age(now);
         self.check_leases(now);
         self.check_stops(now);
         self.check_deadlines(now);
+    }
+
+    /// Silence counts only while somebody listens: after a pause of the coordinator itself, what was said meanwhile is
+    /// still on its way to it.
+    fn forgive(&mut self, slept: u64, now: Time) {
+        if slept < SLEPT_MS {
+            return;
+        }
+        for worker in self.workers.values_mut() {
+            worker.seen = worker.seen.plus_ms(slept).min(now);
+        }
+        for attempt in self.running() {
+            if let Some(live) = self.live(&attempt) {
+                live.moved = live.moved.plus_ms(slept).min(now);
+                live.stage_since = live.stage_since.plus_ms(slept).min(now);
+            }
+        }
     }
 
     /// Counts waiting in, once a minute: layers that were not served rise in their show's line.
@@ -49,6 +70,7 @@ impl Farm {
             .workers
             .iter()
             .filter(|(_, w)| w.state == WorkerState::Ready && now.since(w.seen) > lease_ms)
+            .filter(|_| !mutant::on(Mutant::LeaseNeverPasses))
             .map(|(id, _)| id.clone())
             .collect();
         for id in silent {
@@ -69,7 +91,7 @@ impl Farm {
                 }
             }
         }
-        for (device, held) in over {
+        for (device, held) in over.into_iter().filter(|_| !mutant::on(Mutant::StopsNeverWaitedOut)) {
             self.release_device(&device, &held.attempt, held.rank);
         }
     }
@@ -104,7 +126,7 @@ impl Farm {
                 late.push((attempt.task, Failure::new(Cause::TimeoutNoProgress, message, remedy)));
             }
         }
-        for (task, failure) in late {
+        for (task, failure) in late.into_iter().filter(|_| !mutant::on(Mutant::DeadlinesNeverStrike)) {
             self.stop(now, &task, true, failure);
         }
     }

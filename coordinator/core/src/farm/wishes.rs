@@ -3,6 +3,7 @@
 use crate::{
     failure::{Cause, Failure},
     ids::{JobId, TaskId},
+    mutant::{self, Mutant},
     time::Time,
     view::TaskState,
 };
@@ -53,12 +54,18 @@ impl Farm {
     fn skip(&mut self, now: Time, task: &TaskId) {
         let Some(job) = self.jobs.get_mut(&task.job) else { return };
         let layer = &mut job.layers[task.layer as usize];
-        layer.set(task.task, TaskState::Skipped);
+        if mutant::on(Mutant::SkipUncounted) {
+            layer.touch(task.task).state = TaskState::Skipped;
+        } else {
+            layer.set(task.task, TaskState::Skipped);
+        }
         layer.touch(task.task).failure = None;
         self.changed(task);
         // A job that had settled as failed is looked at again: it may count as done now, or go on.
-        if let Some(job) = self.jobs.get_mut(&task.job) {
-            job.settled = None;
+        if self.jobs.get_mut(&task.job).is_some_and(|job| job.settled.take().is_some())
+            && !mutant::on(Mutant::ReopenedUnwritten)
+        {
+            self.job_changed(&task.job);
         }
         self.revive(now, task);
         self.settled(now, task);

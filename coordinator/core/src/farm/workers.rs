@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     failure::{Cause, Failure},
     ids::{AttemptId, DeviceId, SessionId, WorkerId},
+    mutant::{self, Mutant},
     step::{Command, Joined},
     time::Time,
     view::{TaskState, WorkerState},
@@ -19,6 +20,7 @@ impl Farm {
         if let Some(known) = self.workers.get(&id)
             && known.session.is_some()
             && known.incarnation != incarnation
+            && !mutant::on(Mutant::NamesakeAccepted)
         {
             let reason = format!(
                 "a worker named '{id}' is connected already, from {}; give this one another --name",
@@ -30,7 +32,9 @@ impl Farm {
         let mut known = self.workers.remove(&id);
         if let Some(old) = known.as_ref().and_then(|known| known.session) {
             // The same process dialled again: its old stream is dead, even where nobody noticed yet.
-            self.sessions.remove(&old);
+            if !mutant::on(Mutant::OldSessionCounts) {
+                self.sessions.remove(&old);
+            }
             self.out.commands.push(Command::HangUp { session: old });
         }
         let same_process = known.as_ref().is_some_and(|known| known.incarnation == incarnation);
@@ -107,7 +111,9 @@ impl Farm {
             && state == Some(TaskState::Running)
         {
             seat.session = Some(session);
-        } else if state != Some(TaskState::Publishing) || self.live(&attempt).is_none() {
+        } else if (state != Some(TaskState::Publishing) || self.live(&attempt).is_none())
+            && !mutant::on(Mutant::StrangersKeepRunning)
+        {
             self.out.commands.push(Command::Revoke { session, attempt, now: true });
         }
     }
@@ -172,7 +178,7 @@ impl Farm {
                 running.push(held.attempt.clone());
             }
         }
-        if changed {
+        if changed && !mutant::on(Mutant::LockUnwritten) {
             self.out.workers.insert(id.clone());
         }
         self.offer_devices(id);

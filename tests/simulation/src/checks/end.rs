@@ -32,19 +32,12 @@ impl World {
                 self.ended_rightly(&leading.farm, plan, task).err()
             })
         });
-        let held = leading.farm.workers().into_iter().find_map(|worker| {
-            let here = self.workers.iter().any(|w| w.name == worker.id && w.up);
-            let device = worker.devices.into_iter().find(|device| device.running.is_some())?;
-            here.then(|| {
-                format!("{} is idle, and the farm believes that it runs {:?}", worker.id, device.running)
-            })
-        });
         self.tally.jobs += self.people.requests.len() as u64;
         self.tally.tasks += tasks as u64;
         for end in ends {
             *self.tally.ends.entry(end).or_default() += 1;
         }
-        if let Some(what) = wrong.or(held) {
+        if let Some(what) = wrong {
             self.accuse(what);
         }
     }
@@ -52,7 +45,7 @@ impl World {
     fn ended_rightly(&self, farm: &Farm, plan: &Plan, task: &TaskView) -> Result<(), String> {
         let id = &task.id;
         let entry = &self.ledger.jobs[&id.job];
-        let nobody_retried = !entry.was_retried;
+        let nobody_retried = !self.ledger.touched.contains(id);
         let cause = task.failure.as_ref().map(|failure| failure.cause);
         match task.state {
             TaskState::Succeeded => self.is_published(farm, plan, task)?,

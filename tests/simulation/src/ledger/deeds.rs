@@ -17,8 +17,8 @@ pub(crate) enum Deed {
         job: JobId,
     },
     Cancelled(JobId),
-    Retried(JobId),
-    Skipped(JobId),
+    Retried(JobId, Vec<TaskId>),
+    Skipped(JobId, Vec<TaskId>),
     Paused(JobId, bool),
     Locked(WorkerId, LockKind, bool),
     Limit(String, Option<u32>),
@@ -37,8 +37,8 @@ impl Deed {
         let is_open = |job: &JobId| farm.job(job).is_some_and(|job| job.settled.is_none());
         match event {
             Event::JobCancelled { job, .. } if is_open(job) => deeds.push(Self::Cancelled(job.clone())),
-            Event::TasksRetried { job, .. } => deeds.push(Self::Retried(job.clone())),
-            Event::TasksSkipped { job, .. } => deeds.push(Self::Skipped(job.clone())),
+            Event::TasksRetried { job, tasks } => deeds.push(Self::Retried(job.clone(), tasks.clone())),
+            Event::TasksSkipped { job, tasks } => deeds.push(Self::Skipped(job.clone(), tasks.clone())),
             Event::JobPaused { job, paused } if is_open(job) => {
                 deeds.push(Self::Paused(job.clone(), *paused));
             }
@@ -112,8 +112,8 @@ impl fmt::Display for Deed {
         match self {
             Self::Accepted { request_id, job } => write!(f, "{request_id} is {job}"),
             Self::Cancelled(job) => write!(f, "{job} cancelled"),
-            Self::Retried(job) => write!(f, "{job} retried"),
-            Self::Skipped(job) => write!(f, "{job} partly skipped"),
+            Self::Retried(job, tasks) => write!(f, "{} tasks of {job} retried", tasks.len()),
+            Self::Skipped(job, tasks) => write!(f, "{} tasks of {job} skipped", tasks.len()),
             Self::Paused(job, on) => write!(f, "{job} paused: {on}"),
             Self::Locked(worker, lock, on) => write!(f, "{worker} {}: {on}", lock.name()),
             Self::Limit(limit, max) => write!(f, "limit {limit} {max:?}"),

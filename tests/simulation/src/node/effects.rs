@@ -50,6 +50,7 @@ impl World {
             }
             Command::HangUp { session } => {
                 self.tally.command("hang up");
+                self.check_hang_up(node, session);
                 self.hang_up(node, session);
             }
             Command::Start(assignment) => {
@@ -99,6 +100,9 @@ impl World {
     pub(crate) fn hear_worker(&mut self, stream: u64, said: Up) {
         let Some(open) = self.wires.stream(stream).filter(|stream| stream.node_open) else { return };
         let (node, life) = (open.node, open.node_life);
+        if let Some(open) = self.wires.stream_mut(stream) {
+            open.heard = self.now;
+        }
         if !self.nodes[node].up || self.nodes[node].life != life {
             return;
         }

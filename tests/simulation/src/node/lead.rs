@@ -116,6 +116,7 @@ impl World {
             waiting: None,
             commits: 0,
             turn_due: false,
+            turned: self.now,
             batches: 0,
         });
         self.diary.say(self.now, || format!("coordinator {node} leads in epoch {epoch}"));

@@ -60,6 +60,7 @@ impl World {
         if leading.waiting.is_some() {
             return;
         }
+        leading.turned = self.now;
         let mut commands: Vec<Command> = Vec::new();
         let mut updates: Vec<Update> = Vec::new();
         let mut deeds: Vec<Deed> = Vec::new();

@@ -130,7 +130,7 @@ impl World {
             }
             Down::Refused { reason } => {
                 self.diary.say(self.now, || format!("w{worker} is refused and ends: {reason}"));
-                self.kill_worker(worker, 3_000, false);
+                self.restart_worker(worker, 3_000);
             }
         }
     }
@@ -138,6 +138,9 @@ impl World {
     /// Endings that may not have been heard are said again.
     fn welcomed(&mut self, worker: usize, life: u32, stream: u64) {
         self.workers[worker].welcomed = true;
+        if let Some(open) = self.wires.stream_mut(stream) {
+            open.welcomed = self.now;
+        }
         let again: Vec<Up> = self.workers[worker].journal.iter().map(|(_, _, said)| said.clone()).collect();
         for said in again {
             self.say_up(stream, said);

@@ -79,8 +79,11 @@ impl World {
             let hangs = matches!(run.fate, Fate::Hangs { at, .. } if at <= run.step);
             if at_once || hangs {
                 // Killing takes a moment; a rank in the depths of its device takes longer.
-                let slow = self.chance.per_mille(50);
-                let pause = if slow { 14_000 } else { self.chance.between(1, 80) };
+                let pause = match self.chance.below(40) {
+                    0 => 90_000,
+                    1 => 14_000,
+                    _ => self.chance.between(1, 80),
+                };
                 self.agenda.note(self.now + pause, Occurrence::Step { worker, life, device, fence });
             }
         }
@@ -256,6 +259,7 @@ impl World {
             })
             .collect();
         let saved = Saved { fence, files };
+        self.ledger.saved.insert(fence, saved.clone());
         let sidecar = Artifact {
             path: "sidecar.json".to_owned(),
             size_bytes: 1,
@@ -267,7 +271,6 @@ impl World {
         {
             self.accuse(format!("two attempts save under {}", assignment.prefix));
         }
-        self.ledger.saved.insert(fence);
         vec![sidecar]
     }
 }

@@ -12,6 +12,7 @@ pub(super) use draft::{Draft, Refusal};
 pub(super) use fit::fits;
 pub(super) use reserve::Reservation;
 
+use crate::mutant::{self, Mutant};
 use crate::{job::Job, pace::Pace, time::Time, view::TaskState};
 
 use super::Farm;
@@ -39,6 +40,9 @@ impl Farm {
                 return;
             }
             self.delayed.pop_first();
+            if mutant::on(Mutant::DelayedNeverDue) {
+                continue;
+            }
             let Some(job) = self.jobs.get_mut(&task.job) else { continue };
             let layer = &mut job.layers[task.layer as usize];
             // It may have been cancelled, retried by hand, or failed anew since.
