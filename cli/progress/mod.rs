@@ -107,6 +107,7 @@ fn counts_in_words(counts: &TaskCounts) -> String {
     say("wait", counts.waiting + counts.queued);
     say("fail", counts.failed);
     say("cancelled", counts.cancelled);
+    say("skipped", counts.skipped);
     let retried: Vec<_> = counts.retried.iter().map(|(cause, n)| format!("{cause} {n}")).collect();
     if !retried.is_empty() {
         words.push(format!("({} -> retried)", retried.join(", ")));
