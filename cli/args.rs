@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Unlock(OneOf),
     /// Let a worker run empty
     Drain(Lock),
+    /// Keep work from this machine while its owner is there
+    Nimby(Nimby),
     /// List shows and their shares, or set one
     Show(Show),
     /// List limits, or set one
@@ -409,6 +411,25 @@ pub(crate) struct Lock {
     pub(crate) give_back: bool,
     #[command(flatten)]
     pub(crate) client: Client,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Nimby {
+    #[arg(value_enum)]
+    pub(crate) wish: NimbyWish,
+    /// Why, for whoever asks
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// The folder of this machine's worker [default: ~/.local/share/croft/worker]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NimbyWish {
+    On,
+    Off,
+    Status,
 }
 
 #[derive(Debug, Clone, ClapArgs)]

@@ -132,6 +132,14 @@ fn client_file() -> Option<PathBuf> {
     Some(variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home)?.join("croft/client.toml"))
 }
 
+/// The folder of this machine's worker.
+pub(crate) fn worker_dir(flag: Option<PathBuf>) -> Result<PathBuf, Failed> {
+    absolute(match flag {
+        Some(dir) => dir,
+        None => data_home("worker")?,
+    })
+}
+
 /// The coordinator's settings.
 pub(crate) fn coordinator(flags: args::Coordinator) -> Result<Coordinator, Failed> {
     let file: CoordinatorFile = from(flags.config.as_deref())?;

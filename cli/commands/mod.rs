@@ -5,6 +5,7 @@ mod doctor;
 mod get;
 mod jobs;
 mod lint;
+mod nimby;
 mod plan;
 pub(crate) mod rank;
 mod render;
@@ -63,6 +64,7 @@ pub(crate) async fn run(command: Command) -> Result<Exit, Failed> {
         Command::Lock(args) => persistent(&args.client, &args, wrangle::lock).await,
         Command::Unlock(args) => persistent(&args.client, &args, wrangle::unlock).await,
         Command::Drain(args) => persistent(&args.client, &args, wrangle::drain).await,
+        Command::Nimby(args) => nimby::run(args),
         Command::Show(args) => persistent(&args.client, &args, wrangle::show).await,
         Command::Limit(args) => persistent(&args.client, &args, wrangle::limit).await,
         Command::Workers(args) => persistent(&args.client, &args, workers::run).await,

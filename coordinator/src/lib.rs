@@ -22,6 +22,7 @@ mod server;
 mod sessions;
 pub mod state;
 mod store_id;
+mod sweep;
 mod updates;
 
 pub use config::Config;

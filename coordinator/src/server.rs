@@ -28,7 +28,7 @@ use crate::{
     run::{Desk, Loop},
     sessions::{Greeting, Sessions},
     state::{Embedded, Memory, Seat, Standing},
-    store_id,
+    store_id, sweep,
     updates::Updates,
 };
 
@@ -111,8 +111,10 @@ impl Coordinator {
             standing: Standing::Follower { leader: None },
             trouble: None,
         };
+        let publisher = Publisher::new(self.store.clone(), self.config.publications);
+        tasks.spawn(sweep::run(handle.clone(), self.store.clone(), publisher.clone(), closing.clone()));
         let effects = Effects {
-            publisher: Publisher::new(self.store.clone(), self.config.publications),
+            publisher,
             handle: handle.weak(),
             tasks: tasks.clone(),
             runtime: runtime::Handle::current(),

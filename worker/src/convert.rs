@@ -2,7 +2,8 @@
 
 use croft_proto::v1::{
     Artifact, AttemptDone, AttemptFailed, AttemptProgress, AttemptRef, AttemptTimes, DeviceReport, ExitCause,
-    Failure, Goodbye, Heartbeat, Hello, RankFailed, RankProgress, WorkerMessage, worker_message::What,
+    Failure, Goodbye, Heartbeat, Hello, NimbyLock, RankFailed, RankProgress, WorkerMessage,
+    worker_message::What,
 };
 
 pub(crate) fn message(what: What) -> WorkerMessage {
@@ -19,6 +20,12 @@ pub(crate) fn heartbeat() -> WorkerMessage {
 
 pub(crate) fn goodbye() -> WorkerMessage {
     message(What::Goodbye(Goodbye {}))
+}
+
+/// What runs is given back: an owner who comes back wants the machine, not a queue.
+pub(crate) fn nimby(reason: Option<String>) -> WorkerMessage {
+    let on = reason.is_some();
+    message(What::Nimby(NimbyLock { on, reason: reason.unwrap_or_default(), give_back: on }))
 }
 
 pub(crate) fn progress(attempt: &AttemptRef, at: &RankProgress) -> WorkerMessage {

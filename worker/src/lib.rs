@@ -11,6 +11,7 @@ mod device;
 mod error;
 mod inventory;
 mod journal;
+mod nimby;
 mod rank;
 mod run;
 mod scratch;
@@ -22,4 +23,5 @@ mod told;
 
 pub use config::{Config, Devices, RankProgram};
 pub use error::Error;
+pub use nimby::FILE as NIMBY_FILE;
 pub use run::run;

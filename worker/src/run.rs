@@ -19,6 +19,7 @@ use crate::{
     device::{Device, Orders, WAITING},
     inventory,
     journal::Journal,
+    nimby,
     scratch::Scratch,
     session::{End, Hands},
 };
@@ -71,7 +72,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         };
         tasks.spawn(device.run());
     }
+    let (owner, nimby) = watch::channel(nimby::read(&config.data_dir));
+    tasks.spawn(nimby::look(config.data_dir.clone(), owner));
     let hands = Hands {
+        nimby,
         hello: Hello {
             worker: config.name.clone(),
             host: inventory::host_name(),

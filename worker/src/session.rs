@@ -21,6 +21,7 @@ use crate::{
     convert,
     device::{Orders, Said},
     journal::Journal,
+    nimby,
     target::Target,
 };
 
@@ -42,6 +43,8 @@ pub(crate) struct Hands {
     pub(crate) devices: Vec<Orders>,
     pub(crate) said: mpsc::Receiver<Said>,
     pub(crate) progress: mpsc::Receiver<WorkerMessage>,
+    /// Why its owner wants no work on this machine.
+    pub(crate) nimby: watch::Receiver<nimby::Reason>,
     pub(crate) target: watch::Sender<Option<Target>>,
     /// What runs, by fence, and on which device.
     pub(crate) running: BTreeMap<u64, (AttemptRef, u32)>,
@@ -141,6 +144,9 @@ impl Hands {
         for info in &self.hello.devices {
             push(out, convert::resident(info.index, info.resident_models.clone())).await?;
         }
+        // Said with every stream: what was said on another may not have arrived.
+        let reason = self.nimby.borrow_and_update().clone();
+        push(out, convert::nimby(reason)).await?;
         let mut beat = interval(Duration::from_millis(welcome.lease_ms.max(100)) / BEATS);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -161,6 +167,10 @@ impl Hands {
                     push(out, message).await?;
                 }
                 Some(progress) = self.progress.recv() => push(out, progress).await?,
+                Ok(()) = self.nimby.changed() => {
+                    let reason = self.nimby.borrow_and_update().clone();
+                    push(out, convert::nimby(reason)).await?;
+                }
                 _ = beat.tick() => push(out, convert::heartbeat()).await?,
                 () = shutdown.cancelled() => {
                     // Said in good order, so that nobody waits for the lease.

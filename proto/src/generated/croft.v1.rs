@@ -3890,7 +3890,7 @@ pub mod farm_server {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkerMessage {
-    #[prost(oneof = "worker_message::What", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "worker_message::What", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub what: ::core::option::Option<worker_message::What>,
 }
 /// Nested message and enum types in `WorkerMessage`.
@@ -3913,7 +3913,22 @@ pub mod worker_message {
         Goodbye(super::Goodbye),
         #[prost(message, tag = "7")]
         Device(super::DeviceReport),
+        #[prost(message, tag = "8")]
+        Nimby(super::NimbyLock),
     }
+}
+/// The workstation's owner is there, or gone again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NimbyLock {
+    #[prost(bool, tag = "1")]
+    pub on: bool,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// What runs is given back at once, at no cost in tries.
+    ///
+    /// next tag: 4
+    #[prost(bool, tag = "3")]
+    pub give_back: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Hello {

@@ -31,7 +31,7 @@ impl Stream {
         loop {
             let message = timeout(PATIENCE, self.said.message()).await.expect("in time").expect("whole");
             match message.expect("the stream goes on").what.expect("a known message") {
-                What::Heartbeat(_) => {}
+                What::Heartbeat(_) | What::Nimby(_) => {}
                 what => return what,
             }
         }
@@ -99,6 +99,7 @@ impl House {
             devices: vec![Orders { assignments: assign, revokes }],
             said,
             progress: mpsc::channel(4).1,
+            nimby: watch::channel(None).1,
             target: watch::channel(None).0,
             running: std::collections::BTreeMap::new(),
             journal: Journal::default(),

@@ -135,6 +135,12 @@ impl Farm {
         self.workers.iter().map(view).collect()
     }
 
+    /// Whose stream it is.
+    #[must_use]
+    pub fn worker_of(&self, session: crate::ids::SessionId) -> Option<crate::ids::WorkerId> {
+        self.sessions.get(&session).cloned()
+    }
+
     #[must_use]
     pub fn status(&self) -> StatusView {
         let ready = self.workers.values().filter(|worker| worker.session.is_some());

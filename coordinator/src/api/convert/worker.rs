@@ -4,6 +4,7 @@ use croft_core::{
     farm::Farm,
     ids::{AttemptId, Fence, JobId, SessionId, TaskId, WorkerId},
     step::{Assignment, DeviceInfo, Event, Joined, Output, Recipe},
+    worker::LockKind,
 };
 use croft_proto::v1::{self, worker_message::What};
 
@@ -146,6 +147,12 @@ pub(in crate::api) fn event(session: SessionId, what: What) -> Make {
         What::Device(report) => Box::new(move |_| {
             let v1::DeviceReport { index, resident_models } = report;
             Some(Event::DeviceReported { session, index, resident_models })
+        }),
+        What::Nimby(lock) => Box::new(move |farm| {
+            let worker = farm.worker_of(session)?;
+            let v1::NimbyLock { on, reason, give_back } = lock;
+            let reason = label(reason);
+            Some(Event::WorkerSet { worker, lock: LockKind::Nimby, on, reason, give_back })
         }),
         What::Progress(progress) => {
             let stage = stage_from(progress.stage());
