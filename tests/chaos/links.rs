@@ -10,6 +10,7 @@ use tokio::{
     },
     runtime::Handle,
     sync::watch,
+    task::JoinSet,
 };
 
 /// How a relay behaves.
@@ -44,9 +45,11 @@ impl Link {
 }
 
 async fn accept(listener: TcpListener, target: u16, mode: watch::Receiver<Mode>) {
+    let mut relayed = JoinSet::new();
     while let Ok((near, _)) = listener.accept().await {
+        while relayed.try_join_next().is_some() {}
         let mode = mode.clone();
-        tokio::spawn(async move {
+        relayed.spawn(async move {
             if *mode.borrow() == Mode::Cut {
                 return;
             }

@@ -64,12 +64,13 @@ mod tests {
     async fn a_change_is_told() {
         let dir = tempfile::tempdir().expect("scratch");
         let (told, mut heard) = watch::channel(None);
-        let looking = tokio::spawn(look(dir.path().to_owned(), told));
+        let mut looking = tokio::task::JoinSet::new();
+        looking.spawn(look(dir.path().to_owned(), told));
         std::fs::write(dir.path().join(FILE), "").expect("written");
         assert_eq!(heard.wait_for(Option::is_some).await.expect("it looks").as_deref(), Some(""));
         std::fs::remove_file(dir.path().join(FILE)).expect("removed");
         assert!(heard.wait_for(Option::is_none).await.is_ok());
         drop(heard);
-        looking.await.expect("it ends when nobody listens");
+        looking.join_next().await.expect("one task").expect("it ends when nobody listens");
     }
 }

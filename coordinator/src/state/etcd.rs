@@ -14,8 +14,7 @@ use croft_core::step::Write;
 use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp};
 use layout::{Keys, Op};
 use members::Members;
-use tokio::{runtime::Handle, sync::watch};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 
 use super::{Epoch, Error, Seat, Standing, StateStore};
 
@@ -56,7 +55,8 @@ pub struct Etcd {
     /// A large batch that an earlier leader decided and did not finish.
     unfinished: Vec<Op>,
     lease: watch::Receiver<Option<i64>>,
-    _election: AbortOnDropHandle<()>,
+    /// Ended with the store.
+    _election: JoinSet<()>,
 }
 
 impl Etcd {
@@ -76,6 +76,8 @@ impl Etcd {
             standing,
             lease: lease_told,
         };
+        let mut running = JoinSet::new();
+        running.spawn(election.run());
         let store = Self {
             members,
             keys,
@@ -83,7 +85,7 @@ impl Etcd {
             split: BTreeSet::new(),
             unfinished: Vec::new(),
             lease,
-            _election: AbortOnDropHandle::new(tokio::spawn(election.run())),
+            _election: running,
         };
         Ok(Seat { store: Box::new(store), standing: seen, kind: "etcd" })
     }
