@@ -52,8 +52,30 @@ pub(crate) enum Command {
     Cancel(Cancel),
     /// Queue failed or cancelled tasks again
     Retry(Retry),
+    /// Leave tasks out; those that wait for them go on
+    Skip(Retry),
+    /// Start nothing new of a job
+    Pause(OneOf),
+    /// Go on with a paused job
+    Resume(OneOf),
+    /// Change a job's priority
+    Update(Update),
+    /// Say why tasks wait, and what would have to happen
+    Why(Why),
     /// List workers and their devices
     Workers(Workers),
+    /// Keep work from a worker
+    Lock(Lock),
+    /// Give a worker work again
+    Unlock(OneOf),
+    /// Let a worker run empty
+    Drain(Lock),
+    /// List shows and their shares, or set one
+    Show(Show),
+    /// List limits, or set one
+    Limit(Limit),
+    /// Say who leads, what is free and what waits
+    Status(Status),
     /// Check published files against their sidecars
     Verify(Verify),
     /// Check this machine, a coordinator and an artifact store
@@ -157,6 +179,15 @@ pub(crate) struct Coordinator {
     /// The artifact store: file:///DIR or s3://BUCKET[/PREFIX] [default: a folder of the data directory]
     #[arg(long, value_name = "URL")]
     pub(crate) artifacts: Option<String>,
+    /// Members of the etcd cluster that keeps the state [default: a file in the data directory]
+    #[arg(long, value_delimiter = ',', value_name = "URL,…")]
+    pub(crate) etcd: Option<Vec<String>>,
+    /// The farm's name: keys in etcd begin with it [default: croft]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) farm: Option<String>,
+    /// How clients and workers reach this coordinator [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) advertise: Option<String>,
     /// Speak plaintext; refused anywhere but on loopback addresses
     #[arg(long)]
     pub(crate) insecure: bool,
@@ -193,6 +224,14 @@ pub(crate) struct Worker {
     pub(crate) until_stdin_closes: bool,
 }
 
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Rank {
     /// The inherited end of the socket to the worker
@@ -223,7 +262,7 @@ pub(crate) struct Plan {
     pub(crate) output: Output,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Submit {
     #[command(flatten)]
     pub(crate) spec: Spec,
@@ -239,7 +278,7 @@ pub(crate) struct Submit {
     pub(crate) output: Output,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct OneJob {
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
@@ -249,7 +288,7 @@ pub(crate) struct OneJob {
     pub(crate) output: Output,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Jobs {
     /// Only the jobs of this show
     #[arg(long)]
@@ -274,7 +313,7 @@ pub(crate) struct Selector {
     pub(crate) layer: Option<String>,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Tasks {
     /// JOB, JOB/LAYER or JOB/LAYER/TASK
     #[arg(value_name = "JOB[/LAYER[/TASK]]")]
@@ -287,7 +326,7 @@ pub(crate) struct Tasks {
     pub(crate) output: Output,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Get {
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
@@ -298,7 +337,7 @@ pub(crate) struct Get {
     pub(crate) client: Client,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Cancel {
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
@@ -312,7 +351,7 @@ pub(crate) struct Cancel {
     pub(crate) client: Client,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Retry {
     /// JOB, JOB/LAYER or JOB/LAYER/TASK
     #[arg(value_name = "JOB[/LAYER[/TASK]]")]
@@ -326,7 +365,87 @@ pub(crate) struct Retry {
     pub(crate) client: Client,
 }
 
-#[derive(Debug, ClapArgs)]
+/// One named thing.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct OneOf {
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) client: Client,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Update {
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    /// 0 to 100; within its show, higher goes first
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) priority: u32,
+    #[command(flatten)]
+    pub(crate) client: Client,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Why {
+    /// JOB, JOB/LAYER or JOB/LAYER/TASK
+    #[arg(value_name = "JOB[/LAYER[/TASK]]")]
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) selector: Selector,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Lock {
+    #[arg(value_name = "WORKER")]
+    pub(crate) name: String,
+    /// Why, for whoever asks
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// What runs there goes elsewhere at once, at no cost in tries
+    #[arg(long)]
+    pub(crate) give_back: bool,
+    #[command(flatten)]
+    pub(crate) client: Client,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Show {
+    /// The show to set; all are listed without
+    #[arg(value_name = "SHOW")]
+    pub(crate) name: Option<String>,
+    /// Its share of device time beside other shows, 1 to 1000 [default: 100]
+    #[arg(long, requires = "name", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) weight: Option<u32>,
+    /// Devices that it may hold at once; 0 for no bound
+    #[arg(long, requires = "name", value_name = "N")]
+    pub(crate) max_devices: Option<u32>,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Limit {
+    /// The limit to set; all are listed without
+    #[arg(value_name = "LIMIT")]
+    pub(crate) name: Option<String>,
+    /// How many tasks may hold it at once
+    #[arg(requires = "name", value_name = "N")]
+    pub(crate) max: Option<u32>,
+    /// Take the limit away
+    #[arg(long, requires = "name", conflicts_with = "max")]
+    pub(crate) delete: bool,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Workers {
     #[command(flatten)]
     pub(crate) client: Client,

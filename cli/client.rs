@@ -5,10 +5,12 @@ use std::{net::IpAddr, time::Duration};
 use croft_proto::{
     MESSAGE_BYTES_MAX,
     v1::{
-        TaskSelector, TaskState, artifacts_client::ArtifactsClient, farm_client::FarmClient,
-        jobs_client::JobsClient,
+        CoordinatorRole, GetFarmStatusRequest, TaskSelector, TaskState, artifacts_client::ArtifactsClient,
+        farm_client::FarmClient, jobs_client::JobsClient,
     },
 };
+use futures::future::join_all;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{
     Request,
     transport::{Channel, Endpoint},
@@ -31,26 +33,68 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// A silent connection is probed this often, and given up when the probe goes unanswered as long.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// Of several coordinators, one that does not say within this what it is is passed over.
+const ROLE: Duration = Duration::from_millis(1_500);
+/// While none of several leads, they are asked again for this long: an election takes a few seconds.
+const ELECTION: Duration = Duration::from_secs(20);
+const ELECTION_PAUSE: Duration = Duration::from_millis(200);
+
 /// A connection, cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Coordinator {
     channel: Channel,
     pub(crate) address: String,
+    /// All addresses that it was chosen from.
+    of: Vec<String>,
 }
 
 impl Coordinator {
-    /// The coordinator of the flags, the environment, or `client.toml`.
+    /// The coordinator of the flags, the environment, or `client.toml`; of several the one that leads.
     pub(crate) async fn find(client: &args::Client) -> Result<Self, Failed> {
-        let settings = config::client(client)?;
-        let addresses: Vec<&str> = settings.coordinator.split(',').map(str::trim).collect();
-        let mut failed = None;
-        for address in addresses {
-            match Self::dial(address).await {
-                Ok(found) => return Ok(found),
-                Err(error) => failed = Some(error),
-            }
+        Self::leader(&addresses(client)?).await
+    }
+
+    /// The one that leads now: this one, or another after it died.
+    pub(crate) async fn again(&self) -> Result<Self, Failed> {
+        Self::leader(&self.of).await
+    }
+
+    async fn leader(addresses: &[String]) -> Result<Self, Failed> {
+        if let [one] = addresses {
+            return Self::dial(one).await;
         }
-        Err(failed.expect("split gives at least one address"))
+        let began = Instant::now();
+        loop {
+            let asked = join_all(addresses.iter().map(|address| Self::role(address))).await;
+            let mut reasons = Vec::new();
+            for asked in asked {
+                match asked {
+                    Ok((found, CoordinatorRole::Leader)) => {
+                        return Ok(Self { of: addresses.to_vec(), ..found });
+                    }
+                    Ok((found, _)) => reasons.push(format!("{} does not lead", found.address)),
+                    Err(failed) if failed.exit == Exit::Usage => return Err(failed),
+                    Err(failed) => reasons.push(failed.to_string()),
+                }
+            }
+            if began.elapsed() > ELECTION {
+                let text = format!("no coordinator leads: {}", reasons.join("; "));
+                return Err(Failed::with(Exit::Unreachable, text)
+                    .help("look at the coordinators' logs, and at their state store"));
+            }
+            sleep(ELECTION_PAUSE).await;
+        }
+    }
+
+    /// One of several, and what it is.
+    async fn role(address: &str) -> Result<(Self, CoordinatorRole), Failed> {
+        let silent = || Failed::with(Exit::Unreachable, format!("{address} does not answer"));
+        let asked = async {
+            let found = Self::dial(address).await?;
+            let status = found.farm().get_farm_status(request(GetFarmStatusRequest {})).await?.into_inner();
+            Ok((found, status.role()))
+        };
+        timeout(ROLE, asked).await.unwrap_or_else(|_| Err(silent()))
     }
 
     /// Connects to one address.
@@ -66,7 +110,7 @@ impl Coordinator {
             Failed::with(Exit::Unreachable, format!("no coordinator answers at {address}"))
                 .help("start one with `croft coordinator`, or give its address by --coordinator or CROFT_COORDINATOR")
         })?;
-        Ok(Self { channel, address: address.to_owned() })
+        Ok(Self { channel, address: address.to_owned(), of: vec![address.to_owned()] })
     }
 
     pub(crate) fn jobs(&self) -> JobsClient<Channel> {
@@ -82,6 +126,12 @@ impl Coordinator {
     pub(crate) fn farm(&self) -> FarmClient<Channel> {
         FarmClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
+}
+
+/// The addresses of the flags, the environment, or `client.toml`.
+pub(crate) fn addresses(client: &args::Client) -> Result<Vec<String>, Failed> {
+    let settings = config::client(client)?;
+    Ok(settings.coordinator.split(',').map(|address| address.trim().to_owned()).collect())
 }
 
 /// A request whose answer is waited for with an end. Not for streams: theirs is the end of the job.

@@ -31,12 +31,16 @@ struct CoordinatorFile {
     listen: Option<SocketAddr>,
     data_dir: Option<PathBuf>,
     artifacts: Option<String>,
+    etcd: Option<Vec<String>>,
+    farm: Option<String>,
+    advertise: Option<String>,
     insecure: Option<bool>,
     lease_ms: Option<u64>,
 }
 
 impl Settings for CoordinatorFile {
-    const KEYS: &'static [&'static str] = &["listen", "data_dir", "artifacts", "insecure", "lease_ms"];
+    const KEYS: &'static [&'static str] =
+        &["listen", "data_dir", "artifacts", "etcd", "farm", "advertise", "insecure", "lease_ms"];
 }
 
 /// `worker.toml`
@@ -82,6 +86,9 @@ pub(crate) struct Coordinator {
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: PathBuf,
     pub(crate) artifacts: String,
+    pub(crate) etcd: Vec<String>,
+    pub(crate) farm: Option<String>,
+    pub(crate) advertise: Option<String>,
     pub(crate) insecure: bool,
     pub(crate) lease_ms: Option<u64>,
 }
@@ -140,6 +147,9 @@ pub(crate) fn coordinator(flags: args::Coordinator) -> Result<Coordinator, Faile
         listen: flags.listen.or(file.listen).unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 7400))),
         data_dir,
         artifacts,
+        etcd: flags.etcd.or(file.etcd).unwrap_or_default(),
+        farm: flags.farm.or(file.farm),
+        advertise: flags.advertise.or(file.advertise),
         insecure: flags.insecure || file.insecure.unwrap_or(false),
         lease_ms: file.lease_ms,
     })
@@ -270,6 +280,9 @@ mod tests {
             listen: None,
             data_dir: Some("data".into()),
             artifacts: None,
+            etcd: None,
+            farm: None,
+            advertise: None,
             insecure: false,
         };
         let settings = coordinator(flags).expect("good settings");

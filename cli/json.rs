@@ -1,19 +1,18 @@
 //! The API's messages as the command line's JSON: `croft.cli/v1`. Fields are added, never renamed or removed.
 
 use croft_proto::v1::{
-    Artifact, Attempt, Device, ExitCause, Failure, Job, JobEvent, JobPlan, JobState, LayerPlan, ParamValue,
-    Stage, Task, TaskCounts, TaskProgress, TaskState, Worker, WorkerState, job_event, param_value,
+    Artifact, Attempt, Device, ExitCause, Failure, Job, JobEvent, JobPlan, JobState, LayerPlan, Lock,
+    LockKind, ParamValue, Stage, Task, TaskCounts, TaskProgress, TaskState, Worker, WorkerState, job_event,
+    param_value,
 };
 use serde_json::{Value, json};
-
-use crate::output;
 
 pub(crate) fn job(job: &Job) -> Value {
     json!({
         "name": job.name, "show": job.show, "state": job_state(job.state()), "priority": job.priority,
         "labels": job.labels, "createTime": time(job.create_time), "settleTime": time(job.settle_time),
         "counts": job.counts.as_ref().map(counts), "specDigest": job.spec_digest,
-        "deviceMs": job.device_ms, "etaMs": job.eta_ms,
+        "deviceMs": job.device_ms, "etaMs": job.eta_ms, "paused": job.paused,
         "layers": job.layers.iter().map(|l| json!({
             "name": l.name, "model": l.model, "after": l.after, "counts": l.counts.as_ref().map(counts),
         })).collect::<Vec<_>>(),
@@ -47,8 +46,26 @@ pub(crate) fn worker(worker: &Worker) -> Value {
     json!({
         "name": worker.name, "state": worker_state(worker.state()), "host": worker.host,
         "version": worker.version, "tags": worker.tags, "seenTime": time(worker.seen_time),
+        "locks": worker.locks.iter().map(lock).collect::<Vec<_>>(),
         "devices": worker.devices.iter().map(device).collect::<Vec<_>>(),
     })
+}
+
+fn lock(lock: &Lock) -> Value {
+    json!({ "kind": lock_kind(lock.kind()), "reason": lock.reason })
+}
+
+/// `LOCKED (repair), NIMBY`.
+pub(crate) fn locks(locks: &[Lock]) -> String {
+    let words = locks.iter().map(|lock| match lock.reason.as_str() {
+        "" => lock_kind(lock.kind()).to_owned(),
+        reason => format!("{} ({reason})", lock_kind(lock.kind())),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn lock_kind(kind: LockKind) -> &'static str {
+    bare(kind.as_str_name(), "LOCK_KIND_")
 }
 
 pub(crate) fn plan(plan: &JobPlan) -> Value {
@@ -81,7 +98,7 @@ fn counts(counts: &TaskCounts) -> Value {
     json!({
         "waiting": counts.waiting, "queued": counts.queued, "running": counts.running,
         "succeeded": counts.succeeded, "failed": counts.failed, "cancelled": counts.cancelled,
-        "retried": counts.retried,
+        "skipped": counts.skipped, "retried": counts.retried,
     })
 }
 
@@ -129,7 +146,7 @@ fn device(device: &Device) -> Value {
 }
 
 fn time(at: Option<prost_types::Timestamp>) -> Option<String> {
-    at.map(|t| output::utc(t.seconds))
+    at.map(|t| t.to_string())
 }
 
 /// `ACTIVE`, `SUCCEEDED` …

@@ -1,8 +1,11 @@
-//! `croft cancel` and `croft retry`: what changes a job. They ask on a terminal, and need `--yes` in scripts.
+//! What changes a job. What cannot be taken back asks on a terminal, and needs `--yes` in scripts.
 
 use std::io::{self, IsTerminal, Write};
 
-use croft_proto::v1::{CancelJobRequest, RetryTasksRequest};
+use croft_proto::v1::{
+    CancelJobRequest, PauseJobRequest, ResumeJobRequest, RetryTasksRequest, SkipTasksRequest,
+    UpdateJobRequest,
+};
 
 use crate::{
     args,
@@ -41,6 +44,54 @@ pub(super) async fn retry(args: args::Retry) -> Result<Exit, Failed> {
     let answer = coordinator.jobs().retry_tasks(client::request(request)).await?.into_inner();
     output::line(&format!("{} tasks of {} queued again", answer.queued, args.job))?;
     Ok(Exit::Ok)
+}
+
+pub(super) async fn skip(args: args::Retry) -> Result<Exit, Failed> {
+    let target = Target::parse(&args.job)?;
+    let selector = target.select(&args.selector)?;
+    let coordinator = Coordinator::find(&args.client).await?;
+    if !sure(&format!("skip the tasks of {} that are not done?", args.job), args.yes)? {
+        return Ok(Exit::Failed);
+    }
+    let request = SkipTasksRequest { parent: target.job_name(), selector: Some(selector) };
+    let answer = coordinator.jobs().skip_tasks(client::request(request)).await?.into_inner();
+    output::line(&format!("{} tasks of {} skipped", answer.skipped, args.job))?;
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn pause(args: args::OneOf) -> Result<Exit, Failed> {
+    let name = whole_job(&args.name, "paused")?;
+    let coordinator = Coordinator::find(&args.client).await?;
+    let job = coordinator.jobs().pause_job(client::request(PauseJobRequest { name })).await?.into_inner();
+    let running = job.counts.map_or(0, |counts| counts.running);
+    output::line(&format!("job {} paused; {running} tasks still run", client::short(&job.name)))?;
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn resume(args: args::OneOf) -> Result<Exit, Failed> {
+    let name = whole_job(&args.name, "resumed")?;
+    let coordinator = Coordinator::find(&args.client).await?;
+    let job = coordinator.jobs().resume_job(client::request(ResumeJobRequest { name })).await?.into_inner();
+    output::line(&format!("job {} goes on", client::short(&job.name)))?;
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn update(args: args::Update) -> Result<Exit, Failed> {
+    let name = whole_job(&args.job, "changed")?;
+    let coordinator = Coordinator::find(&args.client).await?;
+    let request = UpdateJobRequest { name, priority: Some(args.priority) };
+    let job = coordinator.jobs().update_job(client::request(request)).await?.into_inner();
+    output::line(&format!("job {} has priority {}", client::short(&job.name), job.priority))?;
+    Ok(Exit::Ok)
+}
+
+/// The resource name of a job that something is done to as a whole.
+fn whole_job(text: &str, done: &str) -> Result<String, Failed> {
+    let target = Target::parse(text)?;
+    if target.layer.is_some() {
+        return Err(Failed::with(Exit::Usage, format!("'{text}': a job is {done} as a whole")));
+    }
+    Ok(target.job_name())
 }
 
 /// Asks a person. A script has nobody to ask and must have said so.

@@ -30,7 +30,7 @@ pub(super) async fn list(args: args::Jobs) -> Result<Exit, Failed> {
         table.row([
             client::short(&job.name),
             job.show.clone(),
-            json::job_state(job.state()).to_owned(),
+            if job.paused { "PAUSED".to_owned() } else { json::job_state(job.state()).to_owned() },
             job.priority.to_string(),
             counts.succeeded.to_string(),
             counts.failed.to_string(),

@@ -25,6 +25,9 @@ pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed>
         insecure: settings.insecure,
         lease_ms: settings.lease_ms.unwrap_or(defaults.lease_ms),
         data_dir: Some(settings.data_dir),
+        etcd: settings.etcd,
+        farm: settings.farm.unwrap_or(defaults.farm.clone()),
+        advertise: settings.advertise,
         ..defaults
     };
     let mut interrupts = Interrupts::listen()?;

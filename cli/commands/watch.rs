@@ -51,12 +51,13 @@ pub(super) async fn to_the_end(
 
 /// Follows `job` until it has settled.
 pub(super) async fn follow(coordinator: &Coordinator, job: &str, screen: &Screen) -> Result<Job, Failed> {
+    let mut coordinator = coordinator.clone();
     let mut board = Board::default();
     let mut token = String::new();
     let mut broken = 0;
     loop {
         let before = token.clone();
-        match stream(coordinator, job, screen, &mut board, &mut token).await {
+        match stream(&coordinator, job, screen, &mut board, &mut token).await {
             Ok(Some(settled)) => return Ok(settled),
             Ok(None) => {}
             Err(Broken::ForGood(failed)) => return Err(failed),
@@ -73,6 +74,10 @@ pub(super) async fn follow(coordinator: &Coordinator, job: &str, screen: &Screen
         let pause = (REFRESH * 2_u32.saturating_pow(broken)).min(REDIAL_PAUSE_MAX);
         screen.note(&format!("lost the coordinator, again in {:.1} s", pause.as_secs_f64()));
         tokio::time::sleep(pause).await;
+        // Another may lead now; one that does not answer yet is dialled again with the next try.
+        if let Ok(found) = coordinator.again().await {
+            coordinator = found;
+        }
     }
 }
 

@@ -39,7 +39,10 @@ pub(super) async fn run(args: args::Workers) -> Result<Exit, Failed> {
         for device in &worker.devices {
             table.row([
                 client::short(&device.name),
-                json::worker_state(worker.state()).to_owned(),
+                match worker.locks.is_empty() {
+                    true => json::worker_state(worker.state()).to_owned(),
+                    false => json::locks(&worker.locks),
+                },
                 worker.host.clone(),
                 format!("{} {} x{}", device.kind, device.model, device.threads),
                 output::bytes(device.memory_bytes),

@@ -74,7 +74,7 @@ impl Bars {
             });
             bar.set_prefix(format!("{:<width$}", layer.name));
             bar.set_length(total(&counts));
-            bar.set_position(counts.succeeded + counts.failed + counts.cancelled);
+            bar.set_position(counts.succeeded + counts.failed + counts.cancelled + counts.skipped);
             bar.set_message(counts_in_words(&counts));
         }
     }

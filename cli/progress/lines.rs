@@ -53,7 +53,7 @@ impl Lines {
 
     fn line(&mut self, board: &Board, now: Instant) -> Option<String> {
         let counts = board.job()?.counts.as_ref()?;
-        let done = counts.succeeded + counts.failed + counts.cancelled;
+        let done = counts.succeeded + counts.failed + counts.cancelled + counts.skipped;
         let mut parts = vec![
             format!("{:>7}", duration(elapsed_ms(self.started, now))),
             format!("{done}/{} done", total(counts)),

@@ -86,7 +86,13 @@ impl Screen {
 
 /// All tasks of a layer or job.
 pub(crate) fn total(counts: &TaskCounts) -> u64 {
-    counts.waiting + counts.queued + counts.running + counts.succeeded + counts.failed + counts.cancelled
+    counts.waiting
+        + counts.queued
+        + counts.running
+        + counts.succeeded
+        + counts.failed
+        + counts.cancelled
+        + counts.skipped
 }
 
 /// `run 9  wait 628  fail 2 (OOM_DEVICE 2 -> retried)`
@@ -101,6 +107,7 @@ fn counts_in_words(counts: &TaskCounts) -> String {
     say("wait", counts.waiting + counts.queued);
     say("fail", counts.failed);
     say("cancelled", counts.cancelled);
+    say("skipped", counts.skipped);
     let retried: Vec<_> = counts.retried.iter().map(|(cause, n)| format!("{cause} {n}")).collect();
     if !retried.is_empty() {
         words.push(format!("({} -> retried)", retried.join(", ")));

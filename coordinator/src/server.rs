@@ -69,8 +69,7 @@ impl Coordinator {
         let store_id = store_id::of(&*store).await.map_err(|source| Error::StoreId { url, source })?;
         let listener = TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen, source })?;
         let address = listener.local_addr().map_err(|source| Error::Listen { listen, source })?;
-        let advertise = config.advertise.clone().unwrap_or_else(|| address.to_string());
-        let seat = take_seat(&config, advertise).await?;
+        let seat = take_seat(&config, advertised(&config, address)).await?;
         Ok(Self { config, listener, address, store, store_id, seat })
     }
 
@@ -184,7 +183,12 @@ impl Coordinator {
     ) -> Result<Router, Error> {
         let jobs = api::Jobs::new(handle.clone(), end.clone());
         let artifacts = api::Artifacts::new(handle.clone(), self.store.clone());
-        let farm = api::Farm { handle: handle.clone(), artifacts: without_secrets(&self.config.artifacts) };
+        let farm = api::Farm {
+            handle: handle.clone(),
+            artifacts: without_secrets(&self.config.artifacts),
+            advertise: advertised(&self.config, self.address),
+            state_store: self.seat.kind,
+        };
         let dispatch = api::Dispatch::new(handle.clone(), tasks.clone(), end.clone(), first_session);
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -208,6 +212,11 @@ impl Coordinator {
             .add_service(v1::farm_server::FarmServer::new(farm))
             .add_service(v1::dispatch_server::DispatchServer::new(dispatch).max_decoding_message_size(max)))
     }
+}
+
+/// How others reach this coordinator.
+fn advertised(config: &Config, address: SocketAddr) -> String {
+    config.advertise.clone().unwrap_or_else(|| address.to_string())
 }
 
 /// Opens the state store that the settings name.

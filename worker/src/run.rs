@@ -26,9 +26,10 @@ use crate::{
 /// Words of devices that wait to be said.
 const SAID: usize = 1024;
 /// A coordinator that does not take a connection within this is not there.
-const CONNECT: Duration = Duration::from_secs(5);
-/// A silent connection is probed this often, and given up when the probe goes unanswered as long.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(2);
+/// A silent connection is probed this often, and given up when the probe goes unanswered as long: a leader that hangs
+/// must not keep its workers from the next one.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// What devices get to end their ranks.
 const END: Duration = Duration::from_secs(5);
 
@@ -97,7 +98,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
 
 /// Dials and holds streams until the end.
 async fn dial(mut hands: Hands, addresses: &[String], shutdown: &CancellationToken) -> Result<(), Error> {
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::of(addresses.len());
     for address in addresses.iter().cycle() {
         let end = match shutdown.run_until_cancelled(connect(address)).await {
             Some(Ok(channel)) => hands.session(channel, shutdown).await,

@@ -28,8 +28,8 @@ use crate::{
 const QUEUE: usize = 256;
 /// A message that cannot be put into the queue for this long ends the stream.
 const STUCK: Duration = Duration::from_secs(20);
-/// What a coordinator gets to answer a hello.
-const ANSWER: Duration = Duration::from_secs(10);
+/// What a coordinator gets to answer a hello. One that recovers a large farm takes longer, and is dialled again.
+const ANSWER: Duration = Duration::from_secs(3);
 /// What a coordinator gets to hear a goodbye and end the stream.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Heartbeats within one lease.

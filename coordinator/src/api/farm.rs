@@ -1,6 +1,6 @@
 //! The service of wranglers.
 
-use croft_core::ids::WorkerId;
+use croft_core::{ids::WorkerId, show::WEIGHT_MAX, step::Event, worker::LockKind};
 use croft_proto::v1;
 use tonic::{Request, Response, Status};
 
@@ -8,13 +8,18 @@ use super::{
     convert, page,
     status::{invalid, not_found},
 };
-use crate::handle::Handle;
+use crate::{handle::Handle, run::Desk};
+
+const REASON_BYTES_MAX: usize = 500;
 
 #[derive(Debug)]
 pub(crate) struct Farm {
     pub(crate) handle: Handle,
     /// The store's address, without secrets.
     pub(crate) artifacts: String,
+    /// How others reach this coordinator.
+    pub(crate) advertise: String,
+    pub(crate) state_store: &'static str,
 }
 
 #[tonic::async_trait]
@@ -48,11 +53,146 @@ impl v1::farm_server::Farm for Farm {
         Ok(Response::new(convert::worker(worker.ok_or_else(|| not_found("worker", &name))?)))
     }
 
+    async fn lock_worker(
+        &self,
+        request: Request<v1::LockWorkerRequest>,
+    ) -> Result<Response<v1::Worker>, Status> {
+        let v1::LockWorkerRequest { name, reason, give_back } = request.into_inner();
+        self.set(&name, LockKind::Locked, true, reason, give_back).await
+    }
+
+    async fn unlock_worker(
+        &self,
+        request: Request<v1::UnlockWorkerRequest>,
+    ) -> Result<Response<v1::Worker>, Status> {
+        let name = request.into_inner().name;
+        self.set(&name, LockKind::Draining, false, String::new(), false).await?;
+        self.set(&name, LockKind::Locked, false, String::new(), false).await
+    }
+
+    async fn drain_worker(
+        &self,
+        request: Request<v1::DrainWorkerRequest>,
+    ) -> Result<Response<v1::Worker>, Status> {
+        let v1::DrainWorkerRequest { name, reason } = request.into_inner();
+        self.set(&name, LockKind::Draining, true, reason, false).await
+    }
+
+    async fn list_shows(
+        &self,
+        _request: Request<v1::ListShowsRequest>,
+    ) -> Result<Response<v1::ListShowsResponse>, Status> {
+        let shows = self.handle.ask(|desk| desk.farm.shows()).await?;
+        Ok(Response::new(v1::ListShowsResponse { shows: shows.into_iter().map(convert::show).collect() }))
+    }
+
+    async fn update_show(
+        &self,
+        request: Request<v1::UpdateShowRequest>,
+    ) -> Result<Response<v1::Show>, Status> {
+        let v1::UpdateShowRequest { name, weight, max_devices } = request.into_inner();
+        let show = resource("shows", &name)?;
+        if let Some(weight) = weight.filter(|weight| !(1..=WEIGHT_MAX).contains(weight)) {
+            return Err(invalid("weight", format!("is {weight}, must be 1 to {WEIGHT_MAX}")));
+        }
+        let (asked, seen) = (show.clone(), show);
+        let event = move |farm: &croft_core::farm::Farm| {
+            let known = farm.shows().into_iter().find(|show| show.name == asked);
+            let mut settings = known.map(|show| show.settings).unwrap_or_default();
+            settings.weight = weight.unwrap_or(settings.weight);
+            if let Some(max) = max_devices {
+                settings.max_devices = (max > 0).then_some(max);
+            }
+            Some(Event::ShowSet { show: asked, settings })
+        };
+        let look = move |desk: &mut Desk| desk.farm.shows().into_iter().find(|show| show.name == seen);
+        let show = self.handle.act(event, look).await?;
+        Ok(Response::new(convert::show(show.ok_or_else(|| Status::internal("the show was not entered"))?)))
+    }
+
+    async fn list_limits(
+        &self,
+        _request: Request<v1::ListLimitsRequest>,
+    ) -> Result<Response<v1::ListLimitsResponse>, Status> {
+        let limits = self.handle.ask(|desk| desk.farm.limits()).await?;
+        Ok(Response::new(v1::ListLimitsResponse { limits: limits.into_iter().map(convert::limit).collect() }))
+    }
+
+    async fn set_limit(&self, request: Request<v1::SetLimitRequest>) -> Result<Response<v1::Limit>, Status> {
+        let v1::SetLimitRequest { name, max } = request.into_inner();
+        let limit = resource("limits", &name)?;
+        let (asked, seen) = (limit.clone(), limit);
+        let event = move |_: &_| Some(Event::LimitSet { limit: asked, max: Some(max) });
+        let look = move |desk: &mut Desk| desk.farm.limits().into_iter().find(|limit| limit.name == seen);
+        let limit = self.handle.act(event, look).await?;
+        Ok(Response::new(convert::limit(limit.ok_or_else(|| Status::internal("the limit was not entered"))?)))
+    }
+
+    async fn delete_limit(
+        &self,
+        request: Request<v1::DeleteLimitRequest>,
+    ) -> Result<Response<v1::DeleteLimitResponse>, Status> {
+        let name = request.into_inner().name;
+        let limit = resource("limits", &name)?;
+        let known = move |farm: &croft_core::farm::Farm, limit: &str| {
+            farm.limits().into_iter().any(|known| known.name == limit && known.max.is_some())
+        };
+        let (asked, sought) = (limit.clone(), limit);
+        let was_there = self.handle.ask(move |desk| known(&desk.farm, &sought)).await?;
+        if !was_there {
+            return Err(not_found("limit", &name));
+        }
+        self.handle.act(move |_| Some(Event::LimitSet { limit: asked, max: None }), |_| ()).await?;
+        Ok(Response::new(v1::DeleteLimitResponse {}))
+    }
+
     async fn get_farm_status(
         &self,
         _request: Request<v1::GetFarmStatusRequest>,
     ) -> Result<Response<v1::FarmStatus>, Status> {
-        let status = self.handle.ask(|desk| desk.farm.status()).await?;
-        Ok(Response::new(convert::status(status, self.artifacts.clone())))
+        let look = |desk: &mut Desk| (desk.farm.status(), desk.standing.clone(), desk.trouble.clone());
+        let (status, standing, trouble) = self.handle.ask(look).await?;
+        Ok(Response::new(convert::status(
+            status,
+            self.artifacts.clone(),
+            &standing,
+            &self.advertise,
+            trouble,
+            self.state_store,
+        )))
+    }
+}
+
+impl Farm {
+    /// Locks a worker or takes that lock off, and gives the worker.
+    async fn set(
+        &self,
+        name: &str,
+        lock: LockKind,
+        on: bool,
+        reason: String,
+        give_back: bool,
+    ) -> Result<Response<v1::Worker>, Status> {
+        let id = resource("workers", name)?;
+        let id = WorkerId::new(&id).map_err(|_| not_found("worker", name))?;
+        if reason.len() > REASON_BYTES_MAX {
+            return Err(invalid("reason", format!("{REASON_BYTES_MAX} bytes at most")));
+        }
+        let (worker, seen) = (id.clone(), id);
+        let event = move |_: &_| Some(Event::WorkerSet { worker, lock, on, reason, give_back });
+        let look = move |desk: &mut Desk| desk.farm.workers().into_iter().find(|worker| worker.id == seen);
+        let worker = self.handle.act(event, look).await?;
+        Ok(Response::new(convert::worker(worker.ok_or_else(|| not_found("worker", name))?)))
+    }
+}
+
+/// The name behind `{collection}/`.
+fn resource(collection: &str, name: &str) -> Result<String, Status> {
+    let id = name.strip_prefix(collection).and_then(|rest| rest.strip_prefix('/'));
+    let id = id.ok_or_else(|| invalid("name", format!("'{name}' is none of {collection}/NAME")))?;
+    // Shows and limits are named as jobs are.
+    match croft_core::ids::JobId::new(id) {
+        Ok(_) => Ok(id.to_owned()),
+        Err(bad) => Err(invalid("name", bad.to_string())),
     }
 }

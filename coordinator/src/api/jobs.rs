@@ -16,6 +16,7 @@ use super::{
     planning::{Planner, Text},
     status::{invalid, not_found},
     watch::{Watch, Watching},
+    wishes,
 };
 use crate::handle::Handle;
 
@@ -194,6 +195,43 @@ impl v1::jobs_server::Jobs for Jobs {
         let queued = counted.await.unwrap_or(0);
         tracing::info!(job = %job.id, queued, "tasks retried");
         Ok(Response::new(v1::RetryTasksResponse { queued, job: Some(convert::job(job)) }))
+    }
+
+    async fn skip_tasks(
+        &self,
+        request: Request<v1::SkipTasksRequest>,
+    ) -> Result<Response<v1::SkipTasksResponse>, Status> {
+        let v1::SkipTasksRequest { parent, selector } = request.into_inner();
+        let (skipped, job) = wishes::skip(&self.handle, &parent, selector).await?;
+        Ok(Response::new(v1::SkipTasksResponse { skipped, job: Some(job) }))
+    }
+
+    async fn pause_job(&self, request: Request<v1::PauseJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let name = request.into_inner().name;
+        wishes::change(&self.handle, &name, |job| Event::JobPaused { job, paused: true }).await
+    }
+
+    async fn resume_job(&self, request: Request<v1::ResumeJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let name = request.into_inner().name;
+        wishes::change(&self.handle, &name, |job| Event::JobPaused { job, paused: false }).await
+    }
+
+    async fn update_job(&self, request: Request<v1::UpdateJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let v1::UpdateJobRequest { name, priority } = request.into_inner();
+        let priority =
+            priority.ok_or_else(|| invalid("priority", "is missing: nothing else can be changed"))?;
+        if priority > 100 {
+            return Err(invalid("priority", format!("is {priority}, must be 0 to 100")));
+        }
+        wishes::change(&self.handle, &name, move |job| Event::JobUpdated { job, priority }).await
+    }
+
+    async fn explain_wait(
+        &self,
+        request: Request<v1::ExplainWaitRequest>,
+    ) -> Result<Response<v1::ExplainWaitResponse>, Status> {
+        let v1::ExplainWaitRequest { parent, selector } = request.into_inner();
+        Ok(Response::new(wishes::explain(&self.handle, &parent, selector).await?))
     }
 
     type WatchJobStream = Watch;

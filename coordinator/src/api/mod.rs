@@ -12,6 +12,7 @@ mod planning;
 mod status;
 mod too_large;
 mod watch;
+mod wishes;
 
 pub(crate) use artifacts::Artifacts;
 pub(crate) use dispatch::Dispatch;

@@ -18,7 +18,7 @@ use super::{
     status::{exhausted, invalid, not_found},
 };
 use crate::{
-    handle::Handle,
+    handle::{Handle, Refusal},
     updates::{Cursor, Place, Told},
 };
 
@@ -107,13 +107,15 @@ impl State {
         let pulled = self
             .handle
             .ask(move |desk| {
+                // A follower sees states, not what happens: watchers go to the leader.
+                desk.leads()?;
                 let now = desk.clock.now();
-                let news = desk.updates.pull(&desk.farm, now, cursor)?;
+                let Some(news) = desk.updates.pull(&desk.farm, now, cursor) else { return Ok(None) };
                 let events: Vec<_> =
                     news.told.into_iter().filter_map(|(at, told)| event(&desk.farm, at, told)).collect();
-                Some((events, news.cursor, news.done, news.more, news.wake))
+                Ok::<_, Refusal>(Some((events, news.cursor, news.done, news.more, news.wake)))
             })
-            .await?;
+            .await??;
         let (mut events, cursor, done, more, wake) = pulled.ok_or_else(|| not_found("job", &self.name))?;
         for event in &mut events {
             sequence += 1;

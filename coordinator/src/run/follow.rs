@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use croft_core::farm::Farm;
 
 use super::Loop;
-use crate::{handle::Input, state::Standing};
+use crate::{
+    handle::{Input, Refusal},
+    state::Standing,
+};
 
 /// A follower looks at the store this often at most.
 const EVERY: Duration = Duration::from_secs(1);
@@ -17,7 +20,8 @@ const SHARE: u32 = 10;
 pub(crate) struct Looked {
     at: Instant,
     took: Duration,
-    revision: u64,
+    /// `None` before the first look that went well.
+    revision: Option<u64>,
 }
 
 impl Loop {
@@ -27,10 +31,20 @@ impl Loop {
         }
         for input in batch.drain(..) {
             match input {
-                Input::Asked { event: None, look } => look(Ok(&mut self.desk)),
+                Input::Asked { event: None, look } => match &self.looked {
+                    Some(Looked { revision: Some(_), .. }) => look(Ok(&mut self.desk)),
+                    // Nothing is known yet, and an empty answer would be a wrong one.
+                    Some(_) | None => look(Err(Refusal::Stalled {
+                        why: self
+                            .desk
+                            .trouble
+                            .clone()
+                            .unwrap_or_else(|| "the state is not read yet".to_owned()),
+                    })),
+                },
                 Input::Asked { event: Some(_), look } | Input::Happened { look: Some(look), .. } => {
                     let refusal = self.desk.leads().err();
-                    look(Err(refusal.unwrap_or(crate::handle::Refusal::NotLeader { leader: None })));
+                    look(Err(refusal.unwrap_or(Refusal::NotLeader { leader: None })));
                 }
                 Input::Happened { look: None, .. } | Input::Tick | Input::Stop => {}
             }
@@ -46,24 +60,30 @@ impl Loop {
         {
             return;
         }
-        let seen = self.looked.as_ref().map(|looked| looked.revision);
+        let seen = self.looked.as_ref().and_then(|looked| looked.revision);
         let recovered = self.seat.store.revision().and_then(|revision| {
             let records = if seen == Some(revision) { None } else { Some(self.seat.store.load()?) };
             Ok((revision, records))
         });
         let revision = match recovered {
-            Ok((revision, None)) => revision,
+            Ok((revision, None)) => Some(revision),
             Ok((revision, Some(records))) => {
                 let now = self.desk.clock.now();
                 match Farm::recover(self.config.clone(), self.desk.clock.seed(), now, &records) {
-                    Ok(farm) => self.desk.farm = farm,
-                    Err(error) => self.desk.trouble = Some(error.to_string()),
+                    Ok(farm) => {
+                        self.desk.farm = farm;
+                        self.desk.trouble = None;
+                        Some(revision)
+                    }
+                    Err(error) => {
+                        self.desk.trouble = Some(error.to_string());
+                        seen
+                    }
                 }
-                revision
             }
             Err(error) => {
                 self.desk.trouble = Some(error.to_string());
-                seen.unwrap_or_default()
+                seen
             }
         };
         debug_assert!(

@@ -27,6 +27,10 @@ const BYTES_MAX: usize = 1 << 20;
 const PAGE: i64 = 200;
 /// A message of etcd, at most.
 const MESSAGE_MAX: usize = 256 << 20;
+/// A commit or a page of a load; a member that takes longer is passed over.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The same for what keeps the lease, or one member that hangs would cost it.
+const RENEWAL: Duration = Duration::from_millis(600);
 /// A coordinator that ends gives its lease back, if that takes no longer.
 const RESIGN: Duration = Duration::from_secs(1);
 
@@ -61,12 +65,12 @@ impl Etcd {
     /// # Errors
     /// When an address is none.
     pub async fn seat(config: EtcdConfig) -> Result<Seat, Error> {
-        let members = Members::new(&config.members).await?;
+        let members = Members::new(&config.members, PATIENCE).await?;
         let keys = Keys::new(&config.farm);
         let (standing, seen) = watch::channel(Standing::Follower { leader: None });
         let (lease_told, lease) = watch::channel(None);
         let election = election::Election {
-            members: members.clone(),
+            members: members.patient_for(RENEWAL),
             keys: keys.clone(),
             advertise: config.advertise,
             standing,

@@ -378,10 +378,11 @@ pub struct Job {
     #[prost(uint64, tag = "11")]
     pub device_ms: u64,
     /// Milliseconds until done by the measured pace; 0 when unknown.
-    ///
-    /// next tag: 13
     #[prost(uint64, tag = "12")]
     pub eta_ms: u64,
+    /// next tag: 14
+    #[prost(bool, tag = "13")]
+    pub paused: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Layer {
@@ -604,6 +605,88 @@ pub struct TaskProgress {
     #[prost(string, tag = "8")]
     pub label: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SkipTasksRequest {
+    /// `jobs/{job}`.
+    #[prost(string, tag = "1")]
+    pub parent: ::prost::alloc::string::String,
+    /// next tag: 3
+    #[prost(message, optional, tag = "2")]
+    pub selector: ::core::option::Option<TaskSelector>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SkipTasksResponse {
+    #[prost(uint64, tag = "1")]
+    pub skipped: u64,
+    /// next tag: 3
+    #[prost(message, optional, tag = "2")]
+    pub job: ::core::option::Option<Job>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PauseJobRequest {
+    /// next tag: 2
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeJobRequest {
+    /// next tag: 2
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateJobRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// 0 to 100.
+    ///
+    /// next tag: 3
+    #[prost(uint32, optional, tag = "2")]
+    pub priority: ::core::option::Option<u32>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainWaitRequest {
+    /// `jobs/{job}`.
+    #[prost(string, tag = "1")]
+    pub parent: ::prost::alloc::string::String,
+    /// next tag: 3
+    #[prost(message, optional, tag = "2")]
+    pub selector: ::core::option::Option<TaskSelector>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainWaitResponse {
+    /// Settled tasks are left out; the most frequent reason first.
+    #[prost(message, repeated, tag = "1")]
+    pub waits: ::prost::alloc::vec::Vec<WaitExplanation>,
+    /// Tasks beyond the number that one answer looks at.
+    ///
+    /// next tag: 3
+    #[prost(uint64, tag = "2")]
+    pub not_looked_at: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WaitExplanation {
+    #[prost(enumeration = "WaitReason", tag = "1")]
+    pub reason: i32,
+    /// In words, of the example.
+    #[prost(string, tag = "2")]
+    pub words: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub tasks: u64,
+    /// `jobs/{job}/layers/{layer}/tasks/{task}`.
+    #[prost(string, tag = "4")]
+    pub example: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub since_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Devices that could take the example, the soonest free first.
+    #[prost(string, repeated, tag = "6")]
+    pub nearest: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Devices that cannot, and why.
+    ///
+    /// next tag: 8
+    #[prost(string, repeated, tag = "7")]
+    pub unusable: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum JobState {
@@ -683,6 +766,77 @@ impl TaskState {
             "TASK_STATE_FAILED" => Some(Self::Failed),
             "TASK_STATE_CANCELLED" => Some(Self::Cancelled),
             "TASK_STATE_SKIPPED" => Some(Self::Skipped),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WaitReason {
+    Unspecified = 0,
+    Settled = 1,
+    Running = 2,
+    /// The next tick starts it.
+    Next = 3,
+    Layer = 4,
+    Backoff = 5,
+    Paused = 6,
+    NoWorker = 7,
+    /// No device of the farm could ever take it.
+    NoFit = 8,
+    Locked = 9,
+    Avoided = 10,
+    Busy = 11,
+    Reserved = 12,
+    Limit = 13,
+    Quota = 14,
+    /// Others go first.
+    Turn = 15,
+}
+impl WaitReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WAIT_REASON_UNSPECIFIED",
+            Self::Settled => "WAIT_REASON_SETTLED",
+            Self::Running => "WAIT_REASON_RUNNING",
+            Self::Next => "WAIT_REASON_NEXT",
+            Self::Layer => "WAIT_REASON_LAYER",
+            Self::Backoff => "WAIT_REASON_BACKOFF",
+            Self::Paused => "WAIT_REASON_PAUSED",
+            Self::NoWorker => "WAIT_REASON_NO_WORKER",
+            Self::NoFit => "WAIT_REASON_NO_FIT",
+            Self::Locked => "WAIT_REASON_LOCKED",
+            Self::Avoided => "WAIT_REASON_AVOIDED",
+            Self::Busy => "WAIT_REASON_BUSY",
+            Self::Reserved => "WAIT_REASON_RESERVED",
+            Self::Limit => "WAIT_REASON_LIMIT",
+            Self::Quota => "WAIT_REASON_QUOTA",
+            Self::Turn => "WAIT_REASON_TURN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WAIT_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "WAIT_REASON_SETTLED" => Some(Self::Settled),
+            "WAIT_REASON_RUNNING" => Some(Self::Running),
+            "WAIT_REASON_NEXT" => Some(Self::Next),
+            "WAIT_REASON_LAYER" => Some(Self::Layer),
+            "WAIT_REASON_BACKOFF" => Some(Self::Backoff),
+            "WAIT_REASON_PAUSED" => Some(Self::Paused),
+            "WAIT_REASON_NO_WORKER" => Some(Self::NoWorker),
+            "WAIT_REASON_NO_FIT" => Some(Self::NoFit),
+            "WAIT_REASON_LOCKED" => Some(Self::Locked),
+            "WAIT_REASON_AVOIDED" => Some(Self::Avoided),
+            "WAIT_REASON_BUSY" => Some(Self::Busy),
+            "WAIT_REASON_RESERVED" => Some(Self::Reserved),
+            "WAIT_REASON_LIMIT" => Some(Self::Limit),
+            "WAIT_REASON_QUOTA" => Some(Self::Quota),
+            "WAIT_REASON_TURN" => Some(Self::Turn),
             _ => None,
         }
     }
@@ -936,6 +1090,107 @@ pub mod jobs_client {
             req.extensions_mut().insert(GrpcMethod::new("croft.v1.Jobs", "RetryTasks"));
             self.inner.unary(req, path, codec).await
         }
+        /// Tasks that are not needed: those that wait for them go on. Running ones are stopped.
+        pub async fn skip_tasks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SkipTasksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SkipTasksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/croft.v1.Jobs/SkipTasks");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("croft.v1.Jobs", "SkipTasks"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// A paused job starts nothing new; what runs, runs on.
+        pub async fn pause_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PauseJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::Job>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/croft.v1.Jobs/PauseJob");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("croft.v1.Jobs", "PauseJob"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn resume_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::Job>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/croft.v1.Jobs/ResumeJob");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("croft.v1.Jobs", "ResumeJob"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn update_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::Job>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/croft.v1.Jobs/UpdateJob");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("croft.v1.Jobs", "UpdateJob"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Why tasks wait: one answer for each reason, with how many tasks have it and one of them as an example.
+        pub async fn explain_wait(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainWaitRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainWaitResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/croft.v1.Jobs/ExplainWait",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("croft.v1.Jobs", "ExplainWait"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Events of one job from `resume_token` on, or from now with a snapshot first. At least once, in order.
         pub async fn watch_job(
             &mut self,
@@ -1017,6 +1272,35 @@ pub mod jobs_server {
             request: tonic::Request<super::RetryTasksRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RetryTasksResponse>,
+            tonic::Status,
+        >;
+        /// Tasks that are not needed: those that wait for them go on. Running ones are stopped.
+        async fn skip_tasks(
+            &self,
+            request: tonic::Request<super::SkipTasksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SkipTasksResponse>,
+            tonic::Status,
+        >;
+        /// A paused job starts nothing new; what runs, runs on.
+        async fn pause_job(
+            &self,
+            request: tonic::Request<super::PauseJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::Job>, tonic::Status>;
+        async fn resume_job(
+            &self,
+            request: tonic::Request<super::ResumeJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::Job>, tonic::Status>;
+        async fn update_job(
+            &self,
+            request: tonic::Request<super::UpdateJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::Job>, tonic::Status>;
+        /// Why tasks wait: one answer for each reason, with how many tasks have it and one of them as an example.
+        async fn explain_wait(
+            &self,
+            request: tonic::Request<super::ExplainWaitRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainWaitResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the WatchJob method.
@@ -1436,6 +1720,221 @@ pub mod jobs_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RetryTasksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Jobs/SkipTasks" => {
+                    #[allow(non_camel_case_types)]
+                    struct SkipTasksSvc<T: Jobs>(pub Arc<T>);
+                    impl<T: Jobs> tonic::server::UnaryService<super::SkipTasksRequest>
+                    for SkipTasksSvc<T> {
+                        type Response = super::SkipTasksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SkipTasksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Jobs>::skip_tasks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SkipTasksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Jobs/PauseJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct PauseJobSvc<T: Jobs>(pub Arc<T>);
+                    impl<T: Jobs> tonic::server::UnaryService<super::PauseJobRequest>
+                    for PauseJobSvc<T> {
+                        type Response = super::Job;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PauseJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Jobs>::pause_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PauseJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Jobs/ResumeJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResumeJobSvc<T: Jobs>(pub Arc<T>);
+                    impl<T: Jobs> tonic::server::UnaryService<super::ResumeJobRequest>
+                    for ResumeJobSvc<T> {
+                        type Response = super::Job;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Jobs>::resume_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResumeJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Jobs/UpdateJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateJobSvc<T: Jobs>(pub Arc<T>);
+                    impl<T: Jobs> tonic::server::UnaryService<super::UpdateJobRequest>
+                    for UpdateJobSvc<T> {
+                        type Response = super::Job;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Jobs>::update_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Jobs/ExplainWait" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainWaitSvc<T: Jobs>(pub Arc<T>);
+                    impl<T: Jobs> tonic::server::UnaryService<super::ExplainWaitRequest>
+                    for ExplainWaitSvc<T> {
+                        type Response = super::ExplainWaitResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExplainWaitRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Jobs>::explain_wait(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainWaitSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -2098,9 +2597,11 @@ pub struct Worker {
     pub devices: ::prost::alloc::vec::Vec<Device>,
     #[prost(string, repeated, tag = "6")]
     pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// next tag: 8
     #[prost(message, optional, tag = "7")]
     pub seen_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// next tag: 9
+    #[prost(message, repeated, tag = "8")]
+    pub locks: ::prost::alloc::vec::Vec<Lock>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Device {
@@ -2170,11 +2671,145 @@ pub struct FarmStatus {
     #[prost(uint64, tag = "7")]
     pub tasks_running: u64,
     /// Where outputs go, without secrets.
-    ///
-    /// next tag: 9
     #[prost(string, tag = "8")]
     pub artifacts: ::prost::alloc::string::String,
+    /// Of the coordinator that answers.
+    #[prost(enumeration = "CoordinatorRole", tag = "9")]
+    pub role: i32,
+    /// The address of the one that leads, as far as this one knows.
+    #[prost(string, tag = "10")]
+    pub leader: ::prost::alloc::string::String,
+    /// Why nothing can be written now, or empty.
+    #[prost(string, tag = "11")]
+    pub trouble: ::prost::alloc::string::String,
+    /// `memory`, `redb` or `etcd`.
+    #[prost(string, tag = "12")]
+    pub state_store: ::prost::alloc::string::String,
+    /// Rises with each leader.
+    ///
+    /// next tag: 14
+    #[prost(uint64, tag = "13")]
+    pub epoch: u64,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Lock {
+    #[prost(enumeration = "LockKind", tag = "1")]
+    pub kind: i32,
+    /// next tag: 3
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LockWorkerRequest {
+    /// `workers/{worker}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// What runs there goes elsewhere, at no cost in tries.
+    ///
+    /// next tag: 4
+    #[prost(bool, tag = "3")]
+    pub give_back: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnlockWorkerRequest {
+    /// next tag: 2
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainWorkerRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// next tag: 3
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Show {
+    /// `shows/{show}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// 1 to 1000; 100 where nobody set it. Device time is shared by it.
+    #[prost(uint32, tag = "2")]
+    pub weight: u32,
+    /// Devices that it may hold at once; 0 for no bound.
+    #[prost(uint32, tag = "3")]
+    pub max_devices: u32,
+    /// Output only: devices that it holds.
+    #[prost(uint32, tag = "4")]
+    pub devices: u32,
+    /// Output only: device seconds used since the coordinator leads.
+    #[prost(double, tag = "5")]
+    pub device_seconds: f64,
+    /// Output only.
+    ///
+    /// next tag: 7
+    #[prost(uint64, tag = "6")]
+    pub jobs_active: u64,
+}
+/// next tag: 1
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListShowsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListShowsResponse {
+    /// next tag: 2
+    #[prost(message, repeated, tag = "1")]
+    pub shows: ::prost::alloc::vec::Vec<Show>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateShowRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, optional, tag = "2")]
+    pub weight: ::core::option::Option<u32>,
+    /// 0 takes the bound away.
+    ///
+    /// next tag: 4
+    #[prost(uint32, optional, tag = "3")]
+    pub max_devices: ::core::option::Option<u32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Limit {
+    /// `limits/{limit}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Unset for one that jobs name and nobody defined: they wait.
+    #[prost(uint32, optional, tag = "2")]
+    pub max: ::core::option::Option<u32>,
+    /// Output only.
+    ///
+    /// next tag: 4
+    #[prost(uint32, tag = "3")]
+    pub used: u32,
+}
+/// next tag: 1
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListLimitsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListLimitsResponse {
+    /// next tag: 2
+    #[prost(message, repeated, tag = "1")]
+    pub limits: ::prost::alloc::vec::Vec<Limit>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetLimitRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// next tag: 3
+    #[prost(uint32, tag = "2")]
+    pub max: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteLimitRequest {
+    /// next tag: 2
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// next tag: 1
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteLimitResponse {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum WorkerState {
@@ -2205,6 +2840,70 @@ impl WorkerState {
             "WORKER_STATE_READY" => Some(Self::Ready),
             "WORKER_STATE_LOST" => Some(Self::Lost),
             "WORKER_STATE_GONE" => Some(Self::Gone),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CoordinatorRole {
+    Unspecified = 0,
+    Leader = 1,
+    /// Answers questions from the state store; changes go to the leader.
+    Follower = 2,
+}
+impl CoordinatorRole {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "COORDINATOR_ROLE_UNSPECIFIED",
+            Self::Leader => "COORDINATOR_ROLE_LEADER",
+            Self::Follower => "COORDINATOR_ROLE_FOLLOWER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "COORDINATOR_ROLE_UNSPECIFIED" => Some(Self::Unspecified),
+            "COORDINATOR_ROLE_LEADER" => Some(Self::Leader),
+            "COORDINATOR_ROLE_FOLLOWER" => Some(Self::Follower),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum LockKind {
+    Unspecified = 0,
+    /// By a wrangler.
+    Locked = 1,
+    /// By the workstation itself.
+    Nimby = 2,
+    Draining = 3,
+}
+impl LockKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LOCK_KIND_UNSPECIFIED",
+            Self::Locked => "LOCK_KIND_LOCKED",
+            Self::Nimby => "LOCK_KIND_NIMBY",
+            Self::Draining => "LOCK_KIND_DRAINING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LOCK_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "LOCK_KIND_LOCKED" => Some(Self::Locked),
+            "LOCK_KIND_NIMBY" => Some(Self::Nimby),
+            "LOCK_KIND_DRAINING" => Some(Self::Draining),
             _ => None,
         }
     }
@@ -2362,6 +3061,168 @@ pub mod farm_client {
                 .insert(GrpcMethod::new("croft.v1.Farm", "GetFarmStatus"));
             self.inner.unary(req, path, codec).await
         }
+        /// A locked worker gets no work. What it runs, runs on, or is given back at no cost in tries.
+        pub async fn lock_worker(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LockWorkerRequest>,
+        ) -> std::result::Result<tonic::Response<super::Worker>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/croft.v1.Farm/LockWorker");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("croft.v1.Farm", "LockWorker"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn unlock_worker(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnlockWorkerRequest>,
+        ) -> std::result::Result<tonic::Response<super::Worker>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/croft.v1.Farm/UnlockWorker",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("croft.v1.Farm", "UnlockWorker"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// A lock of its own kind, for a machine that is to be empty.
+        pub async fn drain_worker(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DrainWorkerRequest>,
+        ) -> std::result::Result<tonic::Response<super::Worker>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/croft.v1.Farm/DrainWorker",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("croft.v1.Farm", "DrainWorker"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_shows(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListShowsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListShowsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/croft.v1.Farm/ListShows");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("croft.v1.Farm", "ListShows"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn update_show(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateShowRequest>,
+        ) -> std::result::Result<tonic::Response<super::Show>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/croft.v1.Farm/UpdateShow");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("croft.v1.Farm", "UpdateShow"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_limits(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListLimitsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListLimitsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/croft.v1.Farm/ListLimits");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("croft.v1.Farm", "ListLimits"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn set_limit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetLimitRequest>,
+        ) -> std::result::Result<tonic::Response<super::Limit>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/croft.v1.Farm/SetLimit");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("croft.v1.Farm", "SetLimit"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn delete_limit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteLimitRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteLimitResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/croft.v1.Farm/DeleteLimit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("croft.v1.Farm", "DeleteLimit"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2392,6 +3253,49 @@ pub mod farm_server {
             &self,
             request: tonic::Request<super::GetFarmStatusRequest>,
         ) -> std::result::Result<tonic::Response<super::FarmStatus>, tonic::Status>;
+        /// A locked worker gets no work. What it runs, runs on, or is given back at no cost in tries.
+        async fn lock_worker(
+            &self,
+            request: tonic::Request<super::LockWorkerRequest>,
+        ) -> std::result::Result<tonic::Response<super::Worker>, tonic::Status>;
+        async fn unlock_worker(
+            &self,
+            request: tonic::Request<super::UnlockWorkerRequest>,
+        ) -> std::result::Result<tonic::Response<super::Worker>, tonic::Status>;
+        /// A lock of its own kind, for a machine that is to be empty.
+        async fn drain_worker(
+            &self,
+            request: tonic::Request<super::DrainWorkerRequest>,
+        ) -> std::result::Result<tonic::Response<super::Worker>, tonic::Status>;
+        async fn list_shows(
+            &self,
+            request: tonic::Request<super::ListShowsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListShowsResponse>,
+            tonic::Status,
+        >;
+        async fn update_show(
+            &self,
+            request: tonic::Request<super::UpdateShowRequest>,
+        ) -> std::result::Result<tonic::Response<super::Show>, tonic::Status>;
+        async fn list_limits(
+            &self,
+            request: tonic::Request<super::ListLimitsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListLimitsResponse>,
+            tonic::Status,
+        >;
+        async fn set_limit(
+            &self,
+            request: tonic::Request<super::SetLimitRequest>,
+        ) -> std::result::Result<tonic::Response<super::Limit>, tonic::Status>;
+        async fn delete_limit(
+            &self,
+            request: tonic::Request<super::DeleteLimitRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteLimitResponse>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct FarmServer<T> {
@@ -2585,6 +3489,350 @@ pub mod farm_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetFarmStatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Farm/LockWorker" => {
+                    #[allow(non_camel_case_types)]
+                    struct LockWorkerSvc<T: Farm>(pub Arc<T>);
+                    impl<T: Farm> tonic::server::UnaryService<super::LockWorkerRequest>
+                    for LockWorkerSvc<T> {
+                        type Response = super::Worker;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LockWorkerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Farm>::lock_worker(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LockWorkerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Farm/UnlockWorker" => {
+                    #[allow(non_camel_case_types)]
+                    struct UnlockWorkerSvc<T: Farm>(pub Arc<T>);
+                    impl<T: Farm> tonic::server::UnaryService<super::UnlockWorkerRequest>
+                    for UnlockWorkerSvc<T> {
+                        type Response = super::Worker;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UnlockWorkerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Farm>::unlock_worker(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UnlockWorkerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Farm/DrainWorker" => {
+                    #[allow(non_camel_case_types)]
+                    struct DrainWorkerSvc<T: Farm>(pub Arc<T>);
+                    impl<T: Farm> tonic::server::UnaryService<super::DrainWorkerRequest>
+                    for DrainWorkerSvc<T> {
+                        type Response = super::Worker;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DrainWorkerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Farm>::drain_worker(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DrainWorkerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Farm/ListShows" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListShowsSvc<T: Farm>(pub Arc<T>);
+                    impl<T: Farm> tonic::server::UnaryService<super::ListShowsRequest>
+                    for ListShowsSvc<T> {
+                        type Response = super::ListShowsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListShowsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Farm>::list_shows(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListShowsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Farm/UpdateShow" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateShowSvc<T: Farm>(pub Arc<T>);
+                    impl<T: Farm> tonic::server::UnaryService<super::UpdateShowRequest>
+                    for UpdateShowSvc<T> {
+                        type Response = super::Show;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateShowRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Farm>::update_show(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateShowSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Farm/ListLimits" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListLimitsSvc<T: Farm>(pub Arc<T>);
+                    impl<T: Farm> tonic::server::UnaryService<super::ListLimitsRequest>
+                    for ListLimitsSvc<T> {
+                        type Response = super::ListLimitsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListLimitsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Farm>::list_limits(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListLimitsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Farm/SetLimit" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetLimitSvc<T: Farm>(pub Arc<T>);
+                    impl<T: Farm> tonic::server::UnaryService<super::SetLimitRequest>
+                    for SetLimitSvc<T> {
+                        type Response = super::Limit;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetLimitRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Farm>::set_limit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetLimitSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Farm/DeleteLimit" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteLimitSvc<T: Farm>(pub Arc<T>);
+                    impl<T: Farm> tonic::server::UnaryService<super::DeleteLimitRequest>
+                    for DeleteLimitSvc<T> {
+                        type Response = super::DeleteLimitResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteLimitRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Farm>::delete_limit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteLimitSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

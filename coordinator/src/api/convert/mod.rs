@@ -9,6 +9,6 @@ mod worker;
 pub(super) use names::{parse_job, parse_task, selector};
 pub(super) use plan::{job_planned, plan};
 pub(super) use values::artifact;
-pub(super) use views::{job, progress, status, task, timestamp, worker};
+pub(super) use views::{job, limit, progress, show, status, task, timestamp, wait, worker};
 pub(super) use worker::{Named, attempt, event, hello};
 pub(crate) use worker::{assignment, attempt_ref};

@@ -5,9 +5,10 @@ use croft_core::{
     step::Stage,
     time::Time,
     view::{
-        AttemptView, Counts, DeviceView, JobState, JobView, LayerView, StatusView, TaskState, TaskView,
-        WorkerState, WorkerView,
+        AttemptView, Counts, DeviceView, JobState, JobView, LayerView, LimitView, ShowView, StatusView,
+        TaskState, TaskView, Wait, WaitReason, WorkerState, WorkerView,
     },
+    worker::LockKind,
 };
 use croft_proto::v1;
 use prost_types::Timestamp;
@@ -16,7 +17,7 @@ use super::{
     names::{device_name, job_name, task_name, worker_name},
     values,
 };
-use crate::updates::Progress;
+use crate::{state::Standing, updates::Progress};
 
 pub(in crate::api) fn timestamp(time: Time) -> Timestamp {
     let seconds = i64::try_from(time.0 / 1_000).unwrap_or(i64::MAX);
@@ -44,6 +45,7 @@ pub(in crate::api) fn job(job: JobView) -> v1::Job {
         spec_digest: job.spec_digest,
         device_ms: job.device_ms,
         eta_ms: job.eta_ms.unwrap_or(0),
+        paused: job.paused,
     }
 }
 
@@ -168,11 +170,88 @@ pub(in crate::api) fn worker(worker: WorkerView) -> v1::Worker {
         version: worker.version,
         tags: worker.tags,
         seen_time: Some(timestamp(worker.seen)),
+        locks: worker.locks.into_iter().map(lock).collect(),
     }
 }
 
-pub(in crate::api) fn status(status: StatusView, artifacts: String) -> v1::FarmStatus {
+fn lock((kind, reason): (LockKind, String)) -> v1::Lock {
+    let kind = match kind {
+        LockKind::Locked => v1::LockKind::Locked,
+        LockKind::Nimby => v1::LockKind::Nimby,
+        LockKind::Draining => v1::LockKind::Draining,
+    };
+    v1::Lock { kind: kind.into(), reason }
+}
+
+pub(in crate::api) fn show(show: ShowView) -> v1::Show {
+    v1::Show {
+        name: format!("shows/{}", show.name),
+        weight: show.settings.weight,
+        max_devices: show.settings.max_devices.unwrap_or(0),
+        devices: show.devices,
+        device_seconds: show.used_ms as f64 / 1e3,
+        jobs_active: show.jobs_active,
+    }
+}
+
+pub(in crate::api) fn limit(limit: LimitView) -> v1::Limit {
+    v1::Limit { name: format!("limits/{}", limit.name), max: limit.max, used: limit.used }
+}
+
+/// `example` is the task's name as people say it.
+pub(in crate::api) fn wait(tasks: u64, example: &str, wait: Wait) -> v1::WaitExplanation {
+    let reason = match wait.reason {
+        WaitReason::Settled => v1::WaitReason::Settled,
+        WaitReason::Running => v1::WaitReason::Running,
+        WaitReason::Next => v1::WaitReason::Next,
+        WaitReason::Layer => v1::WaitReason::Layer,
+        WaitReason::Backoff => v1::WaitReason::Backoff,
+        WaitReason::Paused => v1::WaitReason::Paused,
+        WaitReason::NoWorker => v1::WaitReason::NoWorker,
+        WaitReason::NoFit => v1::WaitReason::NoFit,
+        WaitReason::Locked => v1::WaitReason::Locked,
+        WaitReason::Avoided => v1::WaitReason::Avoided,
+        WaitReason::Busy => v1::WaitReason::Busy,
+        WaitReason::Reserved => v1::WaitReason::Reserved,
+        WaitReason::Limit => v1::WaitReason::Limit,
+        WaitReason::Quota => v1::WaitReason::Quota,
+        WaitReason::Turn => v1::WaitReason::Turn,
+    };
+    let example = match example.split('/').collect::<Vec<_>>()[..] {
+        [job, layer, task] => format!("jobs/{job}/layers/{layer}/tasks/{task}"),
+        _ => example.to_owned(),
+    };
+    v1::WaitExplanation {
+        reason: reason.into(),
+        words: wait.words,
+        tasks,
+        example,
+        since_time: Some(timestamp(wait.since)),
+        nearest: wait.nearest,
+        unusable: wait.unusable,
+    }
+}
+
+pub(in crate::api) fn status(
+    status: StatusView,
+    artifacts: String,
+    standing: &Standing,
+    advertise: &str,
+    trouble: Option<String>,
+    state_store: &str,
+) -> v1::FarmStatus {
+    let (role, leader, epoch) = match standing {
+        Standing::Leader { epoch } => (v1::CoordinatorRole::Leader, advertise.to_owned(), epoch.0),
+        Standing::Follower { leader } => {
+            (v1::CoordinatorRole::Follower, leader.clone().unwrap_or_default(), 0)
+        }
+    };
     v1::FarmStatus {
+        role: role.into(),
+        leader,
+        epoch,
+        trouble: trouble.unwrap_or_default(),
+        state_store: state_store.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         workers: status.workers,
         devices: status.devices,

@@ -12,14 +12,14 @@ use super::{Keys, Members};
 use crate::state::{Epoch, Error, Standing};
 
 /// A leader that is silent for this long leads no more, seconds. etcd grants no less than two.
-const LEASE_S: i64 = 3;
+const LEASE_S: i64 = 2;
 const LEASE: Duration = Duration::from_secs(LEASE_S as u64);
 /// Renewed this often.
-const RENEW: Duration = Duration::from_millis(700);
+const RENEW: Duration = Duration::from_millis(400);
 /// A leader whose last renewal is this old stops leading by itself.
-const UNSURE: Duration = Duration::from_millis(2_600);
+const UNSURE: Duration = Duration::from_millis(1_800);
 /// Others look this often whether the key is free.
-const LOOK: Duration = Duration::from_millis(300);
+const LOOK: Duration = Duration::from_millis(200);
 /// While the cluster does not answer.
 const PAUSE: Duration = Duration::from_millis(500);
 /// History older than this is dropped, so that the cluster does not fill up with it.

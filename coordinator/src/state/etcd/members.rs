@@ -9,8 +9,6 @@ use tonic::Code;
 use crate::state::Error;
 
 const CONNECT: Duration = Duration::from_secs(1);
-/// A member that has not answered by then is passed over. Shorter than a lease, or one hanging member would cost it.
-const ANSWER: Duration = Duration::from_millis(1_200);
 /// Rounds over all members before it counts as no answer.
 const ROUNDS: usize = 2;
 const STORE: &str = "etcd";
@@ -21,6 +19,8 @@ pub(super) struct Members {
     names: Vec<String>,
     /// The one that answered last.
     at: usize,
+    /// A member that has not answered by then is passed over.
+    patience: Duration,
 }
 
 impl std::fmt::Debug for Members {
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Members {
 }
 
 impl Members {
-    pub(super) async fn new(members: &[String]) -> Result<Self, Error> {
+    pub(super) async fn new(members: &[String], patience: Duration) -> Result<Self, Error> {
         let mut clients = Vec::new();
         for member in members {
             let options = ConnectOptions::new()
@@ -45,7 +45,12 @@ impl Members {
                 })?;
             clients.push(client);
         }
-        Ok(Self { clients, names: members.to_vec(), at: 0 })
+        Ok(Self { clients, names: members.to_vec(), at: 0, patience })
+    }
+
+    /// The same connections with another patience.
+    pub(super) fn patient_for(&self, patience: Duration) -> Self {
+        Self { patience, ..self.clone() }
     }
 
     /// Asks one member after the other until one answers.
@@ -56,7 +61,7 @@ impl Members {
         let mut last = String::new();
         for _ in 0..ROUNDS * self.clients.len() {
             let at = self.at;
-            last = match timeout(ANSWER, ask(self.clients[at].clone())).await {
+            last = match timeout(self.patience, ask(self.clients[at].clone())).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => {
                     if let Some(full) = full(&error) {
