@@ -57,7 +57,7 @@ pub struct Options {
 impl Options {
     #[must_use]
     pub fn of(seed: u64) -> Self {
-        Self { seed, planted: None, look_every: 8, words: 0 }
+        Self { seed, planted: None, look_every: 12, words: 0 }
     }
 }
 

@@ -125,6 +125,8 @@ impl Farm {
         self.changed(id);
         if self.task_state(id).is_some_and(TaskState::settled) {
             self.settled(now, id);
+        } else {
+            self.look_before(now, id);
         }
     }
 

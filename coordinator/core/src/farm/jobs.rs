@@ -154,16 +154,6 @@ impl Farm {
         }
         queued.iter().for_each(|task| self.changed(task));
         self.job_changed(id);
-        // One whose counterpart before it has ended badly, and was not retried with it, would wait for ever.
-        for task in queued {
-            let before = self.jobs[id].plan.layers()[task.layer as usize].after;
-            let before = before.map(|layer| TaskId { layer, ..task });
-            let ended = before.as_ref().and_then(|before| self.task_state(before));
-            if let Some(before) =
-                before.filter(|_| ended.is_some_and(|state| state.settled() && !state.done()))
-            {
-                self.settled(now, &before);
-            }
-        }
+        queued.iter().for_each(|task| self.look_before(now, task));
     }
 }

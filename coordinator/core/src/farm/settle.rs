@@ -32,6 +32,15 @@ impl Farm {
         self.settle_job(now, &task.job);
     }
 
+    /// A task that came back in line although its counterpart before it has ended badly would wait for ever: it ends too.
+    pub(super) fn look_before(&mut self, now: Time, task: &TaskId) {
+        let before = self.jobs[&task.job].plan.layers()[task.layer as usize].after;
+        let Some(before) = before.map(|layer| TaskId { layer, ..task.clone() }) else { return };
+        if self.task_state(&before).is_some_and(|state| state.settled() && !state.done()) {
+            self.settled(now, &before);
+        }
+    }
+
     /// `before` succeeded: its counterpart in layer `waiting` may start, or all of it when `before` was the last.
     fn release(&mut self, now: Time, before: &TaskId, waiting: u32) {
         let job = self.jobs.get_mut(&before.job).expect("a settled task has a job");

@@ -117,9 +117,14 @@ impl House {
         self.farm.explain(self.now, &id).expect("a task of the plan")
     }
 
+    /// Lets time pass, with a tick now and then, as the shell does.
     pub(crate) fn wait_ms(&mut self, ms: u64) {
-        self.now = self.now.plus_ms(ms);
-        self.ticks();
+        const STEP_MS: u64 = 1_000;
+        let until = self.now.plus_ms(ms);
+        while self.now < until {
+            self.now = self.now.plus_ms(until.since(self.now).min(STEP_MS));
+            self.ticks();
+        }
     }
 
     pub(crate) fn ticks(&mut self) {

@@ -98,3 +98,16 @@ fn goodbye_gives_the_work_back_at_once_and_at_no_cost() {
     let states: Vec<WorkerState> = house.farm.workers().into_iter().map(|w| w.state).collect();
     assert_eq!(states, vec![WorkerState::Gone, WorkerState::Ready]);
 }
+
+#[test]
+fn a_pause_of_the_farm_itself_ends_nobodys_attempts() {
+    let mut house = House::new();
+    let job = house.submit(&job_of(1));
+    house.join("w1", 1);
+    house.one_started();
+    house.now = house.now.plus_ms(60_000);
+    house.ticks();
+    assert_eq!(house.state(&job, 0, 0), TaskState::Running, "what w1 said meanwhile may lie unread");
+    house.wait_ms(11_000);
+    assert_eq!(house.state(&job, 0, 0), TaskState::Queued, "now it was silent");
+}

@@ -73,7 +73,8 @@ impl World {
         let Some(stream) = self.wires.stream(session.0).filter(|stream| stream.node_open) else { return };
         let worker = &self.workers[stream.worker];
         let is_well = worker.up && worker.stream == Some(session.0) && worker.welcomed;
-        if is_well && stream.heard + LEASE_MS > leading.turned {
+        // What it said after the loop had turned could not be known.
+        if is_well && (leading.turned.saturating_sub(LEASE_MS - 1)..=leading.turned).contains(&stream.heard) {
             let what = format!("{} is well, and is hung up on", worker.name);
             self.accuse(what);
         }
