@@ -1,6 +1,6 @@
 //! Performs the mind's commands: what goes to workers, and what the store must do.
 
-use croft_core::step::Command;
+use croft_core::step::{Command, Event};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -36,8 +36,10 @@ impl Effects {
                     async move {
                         let event = publisher.publish(attempt, &prefix, &sidecar, &output).await;
                         let Ok(handle) = handle.handle() else { return };
+                        // A failed one may be tried again from the same files; the farm says when they are done with.
+                        let is_done = matches!(&event, Event::Published { outcome: Ok(_), .. });
                         // Until the outcome is durable the attempt's files may be asked for again.
-                        if handle.tell(move |_| Some(event), |_| ()).await.is_ok() {
+                        if handle.tell(move |_| Some(event), |_| ()).await.is_ok() && is_done {
                             publisher.collect(&prefix).await;
                         }
                     }

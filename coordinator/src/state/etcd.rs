@@ -1,8 +1,10 @@
 //! The state of several coordinators in an etcd cluster.
 //!
 //! Under `/croft/{farm}/`: `leader` (with a lease; its create revision is the epoch), `s/{key}` the values, `p/{key}/{n}`
-//! the parts of large ones, `w/{n}` and `committed` a batch that is too large for one transaction. Every transaction
-//! compares the leader's key: a coordinator whose lease ended writes nothing, whatever it believes.
+//! the parts of large ones, `w/{n}` and `committed` a batch that is too large for one transaction, `mark` the name of the
+//! last transaction. Every transaction compares the leader's key: a coordinator whose lease ended writes nothing, whatever
+//! it believes. It compares the mark as well, and moves it: one that a slow member lets in late, after others that came
+//! later, changes nothing, and one that was sent twice is done once.
 
 mod election;
 mod layout;
@@ -11,7 +13,8 @@ mod members;
 use std::{collections::BTreeSet, time::Duration};
 
 use croft_core::step::Write;
-use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp};
+use election::Election;
+use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use layout::{Keys, Op};
 use members::Members;
 use tokio::{runtime::Handle, sync::watch, task::JoinSet};
@@ -20,6 +23,8 @@ use super::{Epoch, Error, Seat, Standing, StateStore};
 
 /// Operations of one transaction: etcd takes 128.
 const OPS_MAX: usize = 100;
+/// Transactions of this coordinator whose answer was lost and that may still arrive before one that is sent now.
+const LATE_MAX: usize = 16;
 /// Bytes of one transaction: etcd takes 1.5 MiB.
 const BYTES_MAX: usize = 1 << 20;
 /// Keys of one page of a load.
@@ -54,9 +59,13 @@ pub struct Etcd {
     split: BTreeSet<String>,
     /// A large batch that an earlier leader decided and did not finish.
     unfinished: Vec<Op>,
+    /// The mark as it was seen last; `None` where there is none.
+    mark: Option<Vec<u8>>,
+    /// Transactions so far: each has a mark of its own.
+    sent: u64,
     lease: watch::Receiver<Option<i64>>,
     /// Ended with the store.
-    _election: JoinSet<()>,
+    election: JoinSet<()>,
 }
 
 impl Etcd {
@@ -65,67 +74,102 @@ impl Etcd {
     /// # Errors
     /// When an address is none.
     pub async fn seat(config: EtcdConfig) -> Result<Seat, Error> {
+        let (mut store, election, standing) = Self::new(config).await?;
+        store.election.spawn(election.run());
+        Ok(Seat { store: Box::new(store), standing, kind: "etcd" })
+    }
+
+    async fn new(config: EtcdConfig) -> Result<(Self, Election, watch::Receiver<Standing>), Error> {
         let members = Members::new(&config.members, PATIENCE).await?;
         let keys = Keys::new(&config.farm);
         let (standing, seen) = watch::channel(Standing::Follower { leader: None });
         let (lease_told, lease) = watch::channel(None);
-        let election = election::Election {
+        let election = Election {
             members: members.patient_for(RENEWAL),
             keys: keys.clone(),
             advertise: config.advertise,
             standing,
             lease: lease_told,
         };
-        let mut running = JoinSet::new();
-        running.spawn(election.run());
         let store = Self {
             members,
             keys,
             runtime: Handle::current(),
             split: BTreeSet::new(),
             unfinished: Vec::new(),
+            mark: None,
+            sent: 0,
             lease,
-            _election: running,
+            election: JoinSet::new(),
         };
-        Ok(Seat { store: Box::new(store), standing: seen, kind: "etcd" })
+        Ok((store, election, seen))
     }
 
     /// One transaction, refused when `epoch` is not the leader's.
-    async fn transact(&mut self, epoch: Epoch, ops: Vec<Op>) -> Result<(), Error> {
-        let revision = i64::try_from(epoch.0).unwrap_or(i64::MAX);
-        let leads = Compare::create_revision(self.keys.leader(), CompareOp::Equal, revision);
-        let then: Vec<TxnOp> = ops.into_iter().map(|op| op.into_txn(&self.keys)).collect();
-        let txn = Txn::new().when(vec![leads]).and_then(then);
-        let done = self
-            .members
-            .run(|mut client| {
-                let txn = txn.clone();
-                async move { client.txn(txn).await }
-            })
-            .await?;
-        if done.succeeded() { Ok(()) } else { Err(Error::Deposed) }
+    async fn transact(&mut self, epoch: Epoch, ops: &[Op]) -> Result<(), Error> {
+        self.sent += 1;
+        let mark = format!("{}.{}", epoch.0, self.sent).into_bytes();
+        for _ in 0..LATE_MAX {
+            let txn = self.next(epoch, ops, &mark);
+            let done = self
+                .members
+                .run(|mut client| {
+                    let txn = txn.clone();
+                    async move { client.txn(txn).await }
+                })
+                .await?;
+            if done.succeeded() {
+                self.mark = Some(mark);
+                return Ok(());
+            }
+            let (leading, seen) = refused(&done);
+            // Whoever leads is the only one that moves the mark, so what it is now it is by an earlier try of ours.
+            self.mark = seen;
+            if self.mark.as_ref() == Some(&mark) {
+                return Ok(()); // asked twice, and the first answer was lost
+            }
+            if leading != Some(revision(epoch)) {
+                return Err(Error::Deposed);
+            }
+        }
+        Err(Error::Unavailable { store: "etcd", what: "earlier writes keep arriving late".to_owned() })
+    }
+
+    /// What does `ops` if `epoch` still leads and nothing came after what was seen last, and else tells who leads and
+    /// what came.
+    fn next(&self, epoch: Epoch, ops: &[Op], mark: &[u8]) -> Txn {
+        let (leader, key) = (self.keys.leader(), self.keys.mark());
+        let leads = Compare::create_revision(leader.clone(), CompareOp::Equal, revision(epoch));
+        let in_order = match &self.mark {
+            Some(mark) => Compare::value(key.clone(), CompareOp::Equal, mark.clone()),
+            None => Compare::create_revision(key.clone(), CompareOp::Equal, 0),
+        };
+        let mut then: Vec<TxnOp> = ops.iter().map(|op| op.clone().into_txn(&self.keys)).collect();
+        then.push(TxnOp::put(key.clone(), mark, None));
+        let otherwise = vec![TxnOp::get(leader, None), TxnOp::get(key, None)];
+        Txn::new().when(vec![leads, in_order]).and_then(then).or_else(otherwise)
     }
 
     /// All of `ops` or none: at once where they fit, else written down first, then marked as decided, then done.
     async fn write(&mut self, epoch: Epoch, ops: Vec<Op>) -> Result<(), Error> {
         let groups = layout::groups(&ops, OPS_MAX, BYTES_MAX);
         if groups.len() <= 1 {
-            return self.transact(epoch, ops).await;
+            return self.transact(epoch, &ops).await;
         }
         let log: Vec<Op> = ops.iter().enumerate().map(|(at, op)| op.logged(at)).collect();
         for group in layout::groups(&log, OPS_MAX, BYTES_MAX) {
-            self.transact(epoch, group.to_vec()).await?;
+            self.transact(epoch, group).await?;
         }
-        self.transact(epoch, vec![Op::decided(ops.len())]).await?;
+        self.transact(epoch, &[Op::decided(ops.len())]).await?;
         self.finish(epoch, &ops).await
     }
 
     /// Does what a decided batch says, and forgets that it was one.
     async fn finish(&mut self, epoch: Epoch, ops: &[Op]) -> Result<(), Error> {
         for group in layout::groups(ops, OPS_MAX, BYTES_MAX) {
-            self.transact(epoch, group.to_vec()).await?;
+            self.transact(epoch, group).await?;
         }
-        self.transact(epoch, vec![Op::undecided(), Op::forget_log()]).await
+        self.transact(epoch, &[Op::undecided(), Op::forget_log()]).await
     }
 
     async fn read(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
@@ -165,15 +209,22 @@ impl StateStore for Etcd {
 
     fn commit(&mut self, epoch: Epoch, writes: &[Write]) -> Result<(), Error> {
         let runtime = self.runtime.clone();
-        let ops = layout::ops(writes, &mut self.split);
+        // Of the commit that is sent again after no answer, too: what it splits counts once it is done.
+        let mut split = self.split.clone();
+        let ops = layout::ops(writes, &mut split);
         runtime.block_on(async {
             if !self.unfinished.is_empty() {
                 let before = self.unfinished.clone();
                 self.finish(epoch, &before).await?;
                 self.unfinished.clear();
             }
-            if ops.is_empty() { Ok(()) } else { self.write(epoch, ops).await }
-        })
+            if !ops.is_empty() {
+                self.write(epoch, ops).await?;
+            }
+            Ok(())
+        })?;
+        self.split = split;
+        Ok(())
     }
 
     fn revision(&mut self) -> Result<u64, Error> {
@@ -197,6 +248,21 @@ impl StateStore for Etcd {
         };
         runtime.block_on(revoked);
     }
+}
+
+fn revision(epoch: Epoch) -> i64 {
+    i64::try_from(epoch.0).unwrap_or(i64::MAX)
+}
+
+/// The create revision of the leader's key and the mark, as a refused transaction found them.
+fn refused(answer: &TxnResponse) -> (Option<i64>, Option<Vec<u8>>) {
+    let responses = answer.op_responses();
+    let mut found = responses.iter().map(|response| match response {
+        TxnOpResponse::Get(got) => got.kvs().first(),
+        _ => None,
+    });
+    let leading = found.next().flatten().map(|kv| kv.create_revision());
+    (leading, found.next().flatten().map(|kv| kv.value().to_vec()))
 }
 
 #[cfg(test)]

@@ -48,6 +48,10 @@ impl Keys {
         self.full("leader")
     }
 
+    pub(super) fn mark(&self) -> Vec<u8> {
+        self.full("mark")
+    }
+
     fn full(&self, key: &str) -> Vec<u8> {
         format!("/croft/{}/{key}", self.farm).into_bytes()
     }

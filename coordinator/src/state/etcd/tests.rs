@@ -39,13 +39,12 @@ impl Server {
         Self { child, url, _dir: dir }
     }
 
+    fn config(&self, name: &str) -> EtcdConfig {
+        EtcdConfig { members: vec![self.url.clone()], farm: "test".to_owned(), advertise: name.to_owned() }
+    }
+
     async fn seat(&self, name: &str) -> Seat {
-        let config = EtcdConfig {
-            members: vec![self.url.clone()],
-            farm: "test".to_owned(),
-            advertise: name.to_owned(),
-        };
-        Etcd::seat(config).await.unwrap()
+        Etcd::seat(self.config(name)).await.unwrap()
     }
 
     fn signal(&self, signal: &str) {
@@ -115,4 +114,31 @@ async fn a_leader_that_cannot_renew_steps_down_and_one_of_them_leads_again() {
     assert!(matches!(commit, Err(Error::Unavailable { .. })), "{commit:?}");
     server.signal("-CONT");
     assert!(leads(&mut seat).await >= epoch);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_arrives_late_changes_nothing_and_one_that_is_sent_twice_is_done_once() {
+    let server = Server::start();
+    let mut seat = server.seat("leader").await;
+    let epoch = leads(&mut seat).await;
+    // The same term by another hand, to send what a network would.
+    let mut store = Etcd::new(server.config("leader")).await.unwrap().0;
+    let put = |value: &str| vec![Op::Put("s/k".to_owned(), value.as_bytes().to_vec())];
+
+    store.transact(epoch, &put("first")).await.unwrap();
+    let late = store.next(epoch, &put("late"), b"lost");
+    store.transact(epoch, &put("second")).await.unwrap();
+    let arrived = store.members.run(|mut client| {
+        let late = late.clone();
+        async move { client.txn(late).await }
+    });
+    assert!(!arrived.await.unwrap().succeeded(), "others came after it was sent");
+
+    let before = (store.mark.clone(), store.sent);
+    store.transact(epoch, &put("third")).await.unwrap();
+    (store.mark, store.sent) = before;
+    store.transact(epoch, &put("the third again")).await.unwrap();
+    let found = store.read().await.unwrap();
+    let value = found.iter().find(|(key, _)| key.ends_with(b"s/k")).unwrap();
+    assert_eq!(value.1, b"third");
 }
