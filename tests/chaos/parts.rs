@@ -5,6 +5,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
 };
 
 /// One process of the farm.
@@ -80,9 +81,12 @@ impl Drop for Part {
 
 /// Ports that nobody listens on, below those that systems hand out: a process that is started again finds its own free.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
+    // Tests of one process run at once: none is told of the same port twice.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 10_000 + u16::try_from(std::process::id() % 10_000).expect("below 10,000");
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    (first..32_000).filter(free).take(count).collect()
+    let next = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed));
+    next.take_while(|port| *port < 32_000).filter(free).take(count).collect()
 }
 
 /// Three etcd members, or one.

@@ -3,12 +3,26 @@
 use std::{
     net::TcpListener,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
 };
 
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 use super::*;
 use crate::state::conformance;
+
+/// A leader that has not come by then will not.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Below the ports that systems hand out, so that nobody is given one of them meanwhile; no test asks for the same twice.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 5_000).unwrap() * 2;
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut next = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed));
+    next.find(free).unwrap()
+}
 
 /// A member of its own, ended with the test.
 struct Server {
@@ -20,10 +34,7 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // Below the ports that systems hand out, so that nobody is given one of them meanwhile.
-        let first = 20_000 + u16::try_from(std::process::id() % 5_000).unwrap() * 2;
-        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-        let ports: Vec<u16> = (first..32_000).filter(free).take(2).collect();
+        let ports = [free_port(), free_port()];
         let (url, peer) =
             (format!("http://127.0.0.1:{}", ports[0]), format!("http://127.0.0.1:{}", ports[1]));
         let child = Command::new("etcd")
@@ -61,7 +72,8 @@ impl Drop for Server {
 }
 
 async fn leads(seat: &mut Seat) -> Epoch {
-    let standing = seat.standing.wait_for(|now| matches!(now, Standing::Leader { .. })).await.unwrap();
+    let leads = seat.standing.wait_for(|now| matches!(now, Standing::Leader { .. }));
+    let standing = timeout(PATIENCE, leads).await.expect("etcd answers").unwrap();
     let Standing::Leader { epoch } = *standing else { unreachable!("it was waited for") };
     epoch
 }
