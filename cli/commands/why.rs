@@ -41,7 +41,8 @@ fn tell(wait: &WaitExplanation) -> Result<(), Failed> {
     let since = wait.since_time.map_or_else(clock::unix_seconds, |since| since.seconds);
     let seconds = u64::try_from(clock::unix_seconds().saturating_sub(since)).unwrap_or(0);
     let waited = output::duration(seconds.saturating_mul(1_000));
-    output::line(&format!("{:<9} {:>7} tasks   {}", reason(wait.reason()), wait.tasks, wait.words))?;
+    let tasks = if wait.tasks == 1 { "task " } else { "tasks" };
+    output::line(&format!("{:<9} {:>7} {tasks}   {}", reason(wait.reason()), wait.tasks, wait.words))?;
     output::line(&format!("  such as {}, for {waited}", client::short(&wait.example)))?;
     for (title, lines) in [("nearest", &wait.nearest), ("not usable", &wait.unusable)] {
         for (at, line) in lines.iter().enumerate() {

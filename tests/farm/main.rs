@@ -7,3 +7,4 @@ mod python;
 mod rude;
 mod s3;
 mod sameness;
+mod wrangling;
