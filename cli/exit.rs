@@ -122,6 +122,10 @@ impl From<tonic::Status> for Failed {
         }
         let failed = Self::with(exit, status.message().to_owned());
         match exit {
+            // One that gives its reasons is there.
+            Exit::Unreachable if status.get_details_error_info().is_some() => {
+                failed.help("the coordinator is there: `croft status` tells when it can do it again")
+            }
             Exit::Unreachable => failed.help("is the coordinator running, and is this its address?"),
             _ => failed,
         }
@@ -151,6 +155,9 @@ mod tests {
     fn an_unavailable_coordinator_is_unreachable_and_says_what_to_check() {
         let failed = Failed::from(tonic::Status::unavailable("connection refused"));
         assert_eq!(failed.exit, Exit::Unreachable);
-        assert!(failed.messages[0].help.is_some());
+        assert!(failed.messages[0].help.as_ref().is_some_and(|help| help.contains("is this its address")));
+        let details = ErrorDetails::with_error_info("STATE_STORE", "croft", [("why", "full")]);
+        let full = tonic::Status::with_error_details(Code::Unavailable, "nothing can be written now", details);
+        assert!(Failed::from(full).messages[0].help.as_ref().is_some_and(|help| help.contains("is there")));
     }
 }
