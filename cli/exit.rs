@@ -157,7 +157,8 @@ mod tests {
         assert_eq!(failed.exit, Exit::Unreachable);
         assert!(failed.messages[0].help.as_ref().is_some_and(|help| help.contains("is this its address")));
         let details = ErrorDetails::with_error_info("STATE_STORE", "croft", [("why", "full")]);
-        let full = tonic::Status::with_error_details(Code::Unavailable, "nothing can be written now", details);
+        let full =
+            tonic::Status::with_error_details(Code::Unavailable, "nothing can be written now", details);
         assert!(Failed::from(full).messages[0].help.as_ref().is_some_and(|help| help.contains("is there")));
     }
 }

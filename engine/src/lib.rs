@@ -12,6 +12,7 @@ mod kernels;
 mod layers;
 pub mod models;
 pub mod noise;
+pub mod parallel;
 pub mod pipelines;
 pub mod progress;
 pub mod request;

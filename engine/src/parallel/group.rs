@@ -1,0 +1,281 @@
+//! What ranks do together: sum, gather, broadcast, wait for each other.
+//!
+//! All of it is made of one exchange, in which each rank hands every other rank some bytes. Sums are taken in the order
+//! of the ranks, each part of them by one rank, so that they are the same bytes on all ranks, over threads and over
+//! TCP, and each time.
+
+use std::time::Duration;
+
+use half::bf16;
+
+use super::{Broken, Split, tcp::Mesh, threads::Seat};
+
+/// A step that takes longer than this many times the longest so far is not waited for.
+const STEPS_WAITED: u32 = 3;
+/// No wait is shorter: a machine may hiccup.
+const WAIT_MIN: Duration = Duration::from_secs(2);
+/// While nothing was measured: others may still be loading.
+const WAIT_FIRST: Duration = Duration::from_secs(120);
+
+/// One rank's hold on its gang.
+#[derive(Debug)]
+pub struct Group {
+    split: Split,
+    wire: Wire,
+    wait: Duration,
+}
+
+#[derive(Debug)]
+enum Wire {
+    Solo,
+    Threads(Seat),
+    Tcp(Mesh),
+}
+
+/// Ends the gang from another thread: whatever waits, returns.
+#[derive(Clone, Debug)]
+pub struct Abort(Ends);
+
+#[derive(Clone, Debug)]
+enum Ends {
+    Solo,
+    Threads(super::threads::End),
+    Tcp(super::tcp::End),
+}
+
+impl Abort {
+    pub fn abort(&self) {
+        match &self.0 {
+            Ends::Solo => {}
+            Ends::Threads(end) => end.end(),
+            Ends::Tcp(end) => end.end(),
+        }
+    }
+}
+
+/// What can be summed; always in f32.
+pub trait Number: Copy + Default {
+    const BYTES: usize;
+    fn write(self, to: &mut Vec<u8>);
+    fn read(from: &[u8]) -> Self;
+    fn widen(self) -> f32;
+    fn narrow(sum: f32) -> Self;
+}
+
+impl Number for f32 {
+    const BYTES: usize = 4;
+
+    fn write(self, to: &mut Vec<u8>) {
+        to.extend(self.to_le_bytes());
+    }
+
+    fn read(from: &[u8]) -> Self {
+        Self::from_le_bytes(from.try_into().expect("four bytes"))
+    }
+
+    fn widen(self) -> f32 {
+        self
+    }
+
+    fn narrow(sum: f32) -> Self {
+        sum
+    }
+}
+
+impl Number for bf16 {
+    const BYTES: usize = 2;
+
+    fn write(self, to: &mut Vec<u8>) {
+        to.extend(self.to_le_bytes());
+    }
+
+    fn read(from: &[u8]) -> Self {
+        Self::from_le_bytes(from.try_into().expect("two bytes"))
+    }
+
+    fn widen(self) -> f32 {
+        self.to_f32()
+    }
+
+    fn narrow(sum: f32) -> Self {
+        Self::from_f32(sum)
+    }
+}
+
+impl Group {
+    /// Of one.
+    pub fn solo() -> Self {
+        Self { split: Split::whole(), wire: Wire::Solo, wait: WAIT_FIRST }
+    }
+
+    /// Ranks in this process, one a thread, each with an equal share.
+    pub fn threads(ranks: usize) -> Vec<Self> {
+        let seats = super::threads::seats(ranks).into_iter().enumerate();
+        let group = |(rank, seat)| Self {
+            split: Split::equal(rank, ranks),
+            wire: Wire::Threads(seat),
+            wait: WAIT_FIRST,
+        };
+        seats.map(group).collect()
+    }
+
+    pub(super) fn tcp(split: Split, mesh: Mesh) -> Self {
+        Self { split, wire: Wire::Tcp(mesh), wait: WAIT_FIRST }
+    }
+
+    /// The same ranks with other shares; all of them must be told the same.
+    #[must_use]
+    pub fn with_shares(self, shares: Vec<u32>) -> Self {
+        assert_eq!(shares.len(), self.split.ranks(), "a share for each rank");
+        Self { split: Split::uneven(self.split.rank(), shares), ..self }
+    }
+
+    pub fn split(&self) -> &Split {
+        &self.split
+    }
+
+    pub fn rank(&self) -> usize {
+        self.split.rank()
+    }
+
+    pub fn ranks(&self) -> usize {
+        self.split.ranks()
+    }
+
+    pub fn is_alone(&self) -> bool {
+        self.split.is_whole()
+    }
+
+    /// Nobody is waited for any longer than this at once.
+    pub fn set_wait(&mut self, wait: Duration) {
+        self.wait = wait;
+    }
+
+    /// A step took so long: others are waited for a few times that.
+    pub fn measured_step(&mut self, step: Duration) {
+        self.wait = (step * STEPS_WAITED).max(WAIT_MIN);
+    }
+
+    /// For whoever must be able to end a wait.
+    pub fn abort(&self) -> Abort {
+        Abort(match &self.wire {
+            Wire::Solo => Ends::Solo,
+            Wire::Threads(seat) => Ends::Threads(seat.end()),
+            Wire::Tcp(mesh) => Ends::Tcp(mesh.end()),
+        })
+    }
+
+    /// Each value becomes the sum of all ranks' values.
+    ///
+    /// # Errors
+    /// When a rank is lost, late or out of step; the values are then worth nothing.
+    pub fn all_reduce<T: Number>(&mut self, values: &mut [T]) -> Result<(), Broken> {
+        if self.is_alone() {
+            return Ok(());
+        }
+        let (me, ranks, len) = (self.rank(), self.ranks(), values.len());
+        let even = |rank: usize| len * rank / ranks..len * (rank + 1) / ranks;
+        // Each rank is handed its part by all others, and sums it.
+        let parts = (0..ranks).map(|to| if to == me { Vec::new() } else { bytes_of(&values[even(to)]) });
+        let handed = self.exchange(parts.collect())?;
+        let mine = even(me);
+        let mut sum = vec![0.0_f32; mine.len()];
+        for (from, bytes) in handed.iter().enumerate() {
+            if from == me {
+                sum.iter_mut().zip(&values[mine.clone()]).for_each(|(sum, value)| *sum += value.widen());
+                continue;
+            }
+            check(from, bytes, mine.len() * T::BYTES)?;
+            let theirs = bytes.chunks_exact(T::BYTES).map(T::read);
+            sum.iter_mut().zip(theirs).for_each(|(sum, value)| *sum += value.widen());
+        }
+        let sums: Vec<T> = sum.into_iter().map(T::narrow).collect();
+        values[mine].copy_from_slice(&sums);
+        self.hand_out(&sums, values, even)
+    }
+
+    /// Fills `all` with every rank's values; `place` says where a rank's lie, and this rank's are there already.
+    ///
+    /// # Errors
+    /// As `all_reduce`.
+    pub fn all_gather<T: Number>(
+        &mut self,
+        all: &mut [T],
+        place: impl Fn(usize) -> std::ops::Range<usize>,
+    ) -> Result<(), Broken> {
+        let mine = all[place(self.rank())].to_vec();
+        self.hand_out(&mine, all, place)
+    }
+
+    /// Gives `mine` to every other rank and takes theirs.
+    fn hand_out<T: Number>(
+        &mut self,
+        mine: &[T],
+        all: &mut [T],
+        place: impl Fn(usize) -> std::ops::Range<usize>,
+    ) -> Result<(), Broken> {
+        if self.is_alone() {
+            return Ok(());
+        }
+        let me = self.rank();
+        let told = bytes_of(mine);
+        let copies = (0..self.ranks()).map(|to| if to == me { Vec::new() } else { told.clone() }).collect();
+        for (from, bytes) in self.exchange(copies)?.into_iter().enumerate() {
+            if from != me {
+                let into = &mut all[place(from)];
+                check(from, &bytes, into.len() * T::BYTES)?;
+                let theirs = bytes.chunks_exact(T::BYTES).map(T::read);
+                into.iter_mut().zip(theirs).for_each(|(into, value)| *into = value);
+            }
+        }
+        Ok(())
+    }
+
+    /// All ranks get the bytes of rank 0.
+    ///
+    /// # Errors
+    /// As `all_reduce`.
+    pub fn broadcast(&mut self, bytes: &mut Vec<u8>) -> Result<(), Broken> {
+        if self.is_alone() {
+            return Ok(());
+        }
+        let (me, ranks) = (self.rank(), self.ranks());
+        let told = |to| if me == 0 && to != 0 { bytes.clone() } else { Vec::new() };
+        let mut handed = self.exchange((0..ranks).map(told).collect())?;
+        if me != 0 {
+            *bytes = handed.swap_remove(0);
+        }
+        Ok(())
+    }
+
+    /// Returns when all ranks have come this far.
+    ///
+    /// # Errors
+    /// As `all_reduce`.
+    pub fn barrier(&mut self) -> Result<(), Broken> {
+        if self.is_alone() { Ok(()) } else { self.exchange(vec![Vec::new(); self.ranks()]).map(drop) }
+    }
+
+    /// Hands each rank its bytes and gives those that each rank handed to this one; one's own are empty.
+    fn exchange(&mut self, parts: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Broken> {
+        match &mut self.wire {
+            Wire::Solo => Ok(parts),
+            Wire::Threads(seat) => seat.exchange(parts, self.wait),
+            Wire::Tcp(mesh) => mesh.exchange(parts, self.wait),
+        }
+    }
+}
+
+fn bytes_of<T: Number>(values: &[T]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(values.len() * T::BYTES);
+    values.iter().for_each(|value| value.write(&mut bytes));
+    bytes
+}
+
+fn check(rank: usize, bytes: &[u8], expected: usize) -> Result<(), Broken> {
+    if bytes.len() == expected {
+        Ok(())
+    } else {
+        Err(Broken::out_of_step(rank, format!("it sent {} bytes where {expected} belong", bytes.len())))
+    }
+}

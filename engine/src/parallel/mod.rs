@@ -1,0 +1,22 @@
+//! The ranks of a gang: who takes which part of a model, and how they put their parts together.
+//!
+//! A model that is split gives each rank whole heads of its attentions and a part of its feed-forward layers. After
+//! each of them the ranks sum what they have, and all hold the same bytes again. One rank is the same code with nobody
+//! to wait for.
+//!
+//! Every wait has a deadline, and every failure says which rank it was waiting for: a gang that lost one is not mended,
+//! it ends, and another begins. Nothing here knows jobs, workers or how ranks find each other.
+
+mod broken;
+mod group;
+mod shares;
+mod tcp;
+mod threads;
+
+pub use broken::{Broken, Fault};
+pub use group::{Abort, Group};
+pub use shares::Split;
+pub use tcp::{Listener, Peer, Roll, Token};
+
+#[cfg(test)]
+mod tests;

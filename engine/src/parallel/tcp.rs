@@ -1,0 +1,191 @@
+//! Ranks that are processes, on one machine or several: a connection between each two of them.
+//!
+//! Nothing is encrypted here: it runs on the studio's own network, on the interface that it is told. A connection counts
+//! once both sides have shown the gang's token and agree on the generation, so that a rank of an earlier attempt, or
+//! anybody else, is not listened to.
+
+mod hello;
+mod link;
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    time::{Duration, Instant},
+};
+
+use super::{Broken, Fault, Group, Split};
+use hello::Hello;
+pub use hello::Token;
+use link::Link;
+
+/// Between two tries to reach a rank that is not up yet, or to be reached.
+const AGAIN: Duration = Duration::from_millis(20);
+/// A stranger who connects and says nothing is not waited for longer.
+const HELLO: Duration = Duration::from_secs(2);
+
+/// Where a rank can be reached by the others.
+#[derive(Debug)]
+pub struct Listener(TcpListener);
+
+/// Another rank, or this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// How much it takes of what is split, in any unit.
+    pub share: u32,
+}
+
+/// All that a rank must know of its gang; the same for all ranks but for `rank`.
+#[derive(Clone, Debug)]
+pub struct Roll {
+    pub rank: usize,
+    pub peers: Vec<Peer>,
+    /// Made for this gang and known to nobody else.
+    pub token: Token,
+    /// The attempt's fence: a rank of an earlier one is refused.
+    pub generation: u64,
+}
+
+/// Connections to all others.
+#[derive(Debug)]
+pub(super) struct Mesh {
+    rank: usize,
+    /// By rank; none for one's own.
+    links: Vec<Option<Link>>,
+    /// Exchanges so far.
+    turn: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct End(std::sync::Arc<[TcpStream]>);
+
+impl End {
+    pub(super) fn end(&self) {
+        for stream in self.0.iter() {
+            // One that is closed already needs no closing.
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+impl Listener {
+    /// Listens on the interface that has `address`, on a port of the system's choice.
+    ///
+    /// # Errors
+    /// When this machine has no such interface.
+    pub fn bind(address: IpAddr) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((address, 0))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self(listener))
+    }
+
+    /// # Errors
+    /// When the system does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Connects all ranks of `roll` with each other: this one dials those before it and is dialled by those after it.
+    ///
+    /// # Errors
+    /// Names a rank that is not there within `wait`.
+    pub fn join(self, roll: &Roll, wait: Duration) -> Result<Group, Broken> {
+        let until = Instant::now() + wait;
+        let ranks = roll.peers.len();
+        let me = Hello { token: roll.token, generation: roll.generation, rank: roll.rank, ranks };
+        let mut links: Vec<Option<Link>> = std::iter::repeat_with(|| None).take(ranks).collect();
+        for rank in 0..roll.rank {
+            links[rank] = Some(dial(roll.peers[rank].address, rank, &me, until, wait)?);
+        }
+        while let Some(rank) = (roll.rank + 1..ranks).find(|rank| links[*rank].is_none()) {
+            if Instant::now() >= until {
+                return Err(Broken { rank, fault: Fault::Late(wait) });
+            }
+            match self.0.accept() {
+                Ok((stream, _)) => {
+                    if let Some((rank, link)) = answered(stream, &me)
+                        && let Some(seat @ None) = links.get_mut(rank)
+                        && rank > roll.rank
+                    {
+                        *seat = Some(link);
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => std::thread::sleep(AGAIN),
+                Err(error) => return Err(Broken::lost(rank, error)),
+            }
+        }
+        let shares = roll.peers.iter().map(|peer| peer.share).collect();
+        let mesh = Mesh { rank: roll.rank, links, turn: 0 };
+        Ok(Group::tcp(Split::uneven(roll.rank, shares), mesh))
+    }
+}
+
+/// Reaches `rank`, which may not be listening yet.
+fn dial(at: SocketAddr, rank: usize, me: &Hello, until: Instant, wait: Duration) -> Result<Link, Broken> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Broken { rank, fault: Fault::Late(wait) });
+        }
+        match TcpStream::connect_timeout(&at, left) {
+            Ok(stream) => {
+                let hello = |stream: &mut TcpStream| {
+                    me.say(stream, left)?;
+                    me.hear(stream, left)
+                };
+                let mut stream = stream;
+                let found = hello(&mut stream).map_err(|error| Broken::lost(rank, error))?;
+                if found != rank {
+                    return Err(Broken::out_of_step(rank, format!("rank {found} answers at {at}")));
+                }
+                return Link::new(rank, stream).map_err(|error| Broken::lost(rank, error));
+            }
+            Err(_) => std::thread::sleep(AGAIN.min(left)),
+        }
+    }
+}
+
+/// Who dialled, if it is one of the gang.
+fn answered(mut stream: TcpStream, me: &Hello) -> Option<(usize, Link)> {
+    let heard = stream.set_nonblocking(false).and_then(|()| me.hear(&mut stream, HELLO));
+    match heard.and_then(|rank| me.say(&mut stream, HELLO).map(|()| rank)) {
+        Ok(rank) => Some((rank, Link::new(rank, stream).ok()?)),
+        Err(error) => {
+            tracing::warn!(%error, "somebody who is not of this gang was sent away");
+            None
+        }
+    }
+}
+
+impl Mesh {
+    pub(super) fn end(&self) -> End {
+        End(self.links.iter().flatten().filter_map(Link::stream).collect())
+    }
+
+    /// A gang that broke is shut down: the others need not wait to see it.
+    pub(super) fn exchange(&mut self, parts: Vec<Vec<u8>>, wait: Duration) -> Result<Vec<Vec<u8>>, Broken> {
+        let exchanged = self.try_exchange(parts, wait);
+        if exchanged.is_err() {
+            self.end().end();
+        }
+        exchanged
+    }
+
+    fn try_exchange(&mut self, parts: Vec<Vec<u8>>, wait: Duration) -> Result<Vec<Vec<u8>>, Broken> {
+        let until = Instant::now() + wait;
+        self.turn += 1;
+        for (rank, part) in parts.into_iter().enumerate() {
+            if let Some(link) = &mut self.links[rank] {
+                link.send(self.turn, part, wait)?;
+            }
+        }
+        let (me, turn) = (self.rank, self.turn);
+        let taken = self.links.iter_mut().enumerate().map(|(rank, link)| match link {
+            Some(link) => link.take(turn, until, wait),
+            None => {
+                debug_assert_eq!(rank, me, "all others are connected");
+                Ok(Vec::new())
+            }
+        });
+        taken.collect()
+    }
+}

@@ -1,0 +1,81 @@
+//! Ranks that are threads of one process: for tests, and for devices that one process drives.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{Broken, Fault};
+
+/// An abort is noticed within this.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A rank's ends of the channels to all others.
+#[derive(Debug)]
+pub(super) struct Seat {
+    rank: usize,
+    /// At most two messages wait in each: nobody sends a third before the first was taken.
+    to: Vec<Sender<Vec<u8>>>,
+    from: Vec<Receiver<Vec<u8>>>,
+    ended: Arc<AtomicBool>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct End(Arc<AtomicBool>);
+
+impl End {
+    pub(super) fn end(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn seats(ranks: usize) -> Vec<Seat> {
+    let ended = Arc::new(AtomicBool::new(false));
+    let seat = |rank| Seat { rank, to: Vec::new(), from: Vec::new(), ended: Arc::clone(&ended) };
+    let mut seats: Vec<Seat> = (0..ranks).map(seat).collect();
+    for from in 0..ranks {
+        for to in 0..ranks {
+            let (sender, receiver) = channel();
+            seats[from].to.push(sender);
+            seats[to].from.push(receiver);
+        }
+    }
+    seats
+}
+
+impl Seat {
+    pub(super) fn end(&self) -> End {
+        End(Arc::clone(&self.ended))
+    }
+
+    pub(super) fn exchange(&mut self, parts: Vec<Vec<u8>>, wait: Duration) -> Result<Vec<Vec<u8>>, Broken> {
+        let until = Instant::now() + wait;
+        for (rank, part) in parts.into_iter().enumerate().filter(|(rank, _)| *rank != self.rank) {
+            self.to[rank].send(part).map_err(|_| Broken::lost(rank, "its thread ended"))?;
+        }
+        let taken = (0..self.to.len())
+            .map(|rank| if rank == self.rank { Ok(Vec::new()) } else { self.take(rank, until, wait) });
+        taken.collect()
+    }
+
+    fn take(&self, rank: usize, until: Instant, wait: Duration) -> Result<Vec<u8>, Broken> {
+        loop {
+            if self.ended.load(Ordering::Relaxed) {
+                return Err(Broken { rank, fault: Fault::Aborted });
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            match self.from[rank].recv_timeout(left.min(LOOK)) {
+                Ok(part) => return Ok(part),
+                Err(RecvTimeoutError::Disconnected) => return Err(Broken::lost(rank, "its thread ended")),
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => {
+                    return Err(Broken { rank, fault: Fault::Late(wait) });
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}
