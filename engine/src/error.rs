@@ -2,7 +2,7 @@
 //!
 //! It never holds a message alone: every kind carries its place, so that a caller can count, compare and show it.
 
-use crate::progress::Stage;
+use crate::{parallel::Broken, progress::Stage};
 
 /// A failure of the engine.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,8 @@ pub enum Error {
     },
     #[error("cancelled")]
     Cancelled,
+    #[error("the gang broke: {0}")]
+    Gang(#[from] Broken),
     #[error("not enough memory for {what}: {bytes} bytes")]
     OutOfMemory { what: String, bytes: u64 },
     #[error("{file}: {source}")]
@@ -55,6 +57,8 @@ pub enum Class {
     NanOutput,
     Cancelled,
     Oom,
+    /// Another rank of the gang did not keep up.
+    Gang,
     /// None of the above: the machine or the engine itself.
     Internal,
 }
@@ -74,6 +78,7 @@ impl Error {
             Self::NanOutput { .. } => Class::NanOutput,
             Self::Cancelled => Class::Cancelled,
             Self::OutOfMemory { .. } => Class::Oom,
+            Self::Gang(_) => Class::Gang,
             Self::Io { .. } => Class::Internal,
         }
     }
@@ -103,6 +108,7 @@ impl Error {
             Self::OutOfMemory { .. } => {
                 "ask for a smaller size or fewer frames, or use a larger machine".into()
             }
+            Self::Gang(broken) => format!("see what rank {} says of itself", broken.rank),
             Self::Io { file, .. } => format!("check that `{file}` can be read by this user"),
         }
     }

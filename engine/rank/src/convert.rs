@@ -37,6 +37,7 @@ pub(crate) fn failed(id: u64, error: &Error) -> RankFailed {
         Class::NanOutput => ExitCause::NanOutput,
         Class::Cancelled => ExitCause::Cancelled,
         Class::Oom => ExitCause::OomHost,
+        Class::Gang => ExitCause::CollectiveTimeout,
         Class::Internal => ExitCause::Internal,
     };
     RankFailed { id, cause: cause.into(), message: error.to_string(), remedy: error.remedy() }

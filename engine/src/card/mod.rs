@@ -10,6 +10,7 @@ pub use rule::Rule;
 
 use crate::error::Error;
 use crate::files::Files;
+use crate::parallel::Split;
 use crate::pipelines::load::{self, Reading};
 use crate::request::parse_size;
 
@@ -45,7 +46,7 @@ pub struct Card {
 /// `Truncated`, `Unused`, `Config`, `Unsupported`, `Io`.
 pub fn card(model: &str) -> Result<Card, Error> {
     let files = Files::open(model)?;
-    let parts = load::ltx(&files, Reading::Headers)?;
+    let parts = load::ltx(&files, Reading::Headers, &Split::whole())?;
     let mut rules = rules(&parts);
     let mut names = parts.file_names.clone();
     if files.has(OWN) {

@@ -95,6 +95,25 @@ pub(crate) fn linear_with(
     });
 }
 
+/// What `linear` does after its product, for a product `y (rows, n)` that was put together elsewhere.
+pub(crate) fn finish(y: &mut [f32], n: usize, bias: Option<&[f32]>, finish: Finish<'_>) {
+    let (isa, rows) = (Isa::best(), y.len() / n);
+    assert_eq!(y.len(), rows * n, "whole rows of {n}");
+    assert!(bias.is_none_or(|b| b.len() == n), "a bias of {n}");
+    finish.check(rows, n);
+    let shared = Shared::new(y);
+    par::for_each(rows.div_ceil(PIECE_ROWS), |piece| {
+        for row in piece * PIECE_ROWS..rows.min((piece + 1) * PIECE_ROWS) {
+            // SAFETY: this piece owns these rows.
+            let y = unsafe { shared.slice(row * n, n) };
+            if let Some(bias) = bias {
+                y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+            }
+            finish.apply(isa, row, rows, n, 0, y);
+        }
+    });
+}
+
 impl Finish<'_> {
     fn check(&self, rows: usize, n: usize) {
         if let Self::AddTo { to, gate } = self {

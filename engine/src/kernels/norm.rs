@@ -18,6 +18,8 @@ pub(crate) enum Norm {
     Rms { eps: f32 },
     /// Less the mean, then divided by the standard deviation.
     Layer { eps: f32 },
+    /// Times a factor that is known already.
+    By { factor: f32 },
 }
 
 /// What happens to a row after it has been normalised.
@@ -105,37 +107,71 @@ pub(crate) fn norm_silu_into_with(isa: Isa, x: &[f32], norm: Norm, after: After<
     });
 }
 
-/// `x = x * rsqrt(mean(x^2) + eps) * weight`, then turned: the pair `(a, b)` at `2i` becomes
-/// `(a cos - b sin, b cos + a sin)` with the values of `cos` and `sin` at `2i` and `2i + 1`. In place.
-///
-/// `x` is `(batch, tokens, width)`, `cos` and `sin` are `(tokens, width)`, the same for the whole batch.
-pub(crate) fn rms_norm_rope(x: &mut [f32], weight: &[f32], eps: f32, cos: &[f32], sin: &[f32]) {
-    rms_norm_rope_with(Isa::best(), x, weight, eps, cos, sin);
+/// The turn of pairs: `(a, b)` at `2i` becomes `(a cos - b sin, b cos + a sin)` with the values of `cos` and `sin` at `2i`
+/// and `2i + 1`. Each is `(tokens, width)`, the same for every batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turns<'a> {
+    pub(crate) cos: &'a [f32],
+    pub(crate) sin: &'a [f32],
 }
 
-pub(crate) fn rms_norm_rope_with(
+/// Where the mean square of a row comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mean<'a> {
+    /// The row itself.
+    OfRow,
+    /// A sum of squares for each row, over rows of `width` of which these are parts.
+    OfWhole { squares: &'a [f32], width: usize },
+}
+
+/// `x = x * rsqrt(mean(x^2) + eps) * weight`, then turned where there are turns. In place.
+///
+/// `x` is `(batch, tokens, width)`.
+pub(crate) fn rms_norm(x: &mut [f32], weight: &[f32], eps: f32, mean: Mean<'_>, turns: Option<Turns<'_>>) {
+    rms_norm_with(Isa::best(), x, weight, eps, mean, turns);
+}
+
+pub(crate) fn rms_norm_with(
     isa: Isa,
     x: &mut [f32],
     weight: &[f32],
     eps: f32,
-    cos: &[f32],
-    sin: &[f32],
+    mean: Mean<'_>,
+    turns: Option<Turns<'_>>,
 ) {
     let width = weight.len();
     let rows = rows_of(x, width);
-    let tokens = rows_of(cos, width);
-    assert_eq!(cos.len(), sin.len(), "cos and sin of one size");
-    assert!(tokens > 0 && rows.is_multiple_of(tokens), "{rows} rows of {tokens} tokens");
-    assert!(width.is_multiple_of(2), "pairs: an even width");
+    if let Some(Turns { cos, sin }) = turns {
+        let tokens = rows_of(cos, width);
+        assert_eq!(cos.len(), sin.len(), "cos and sin of one size");
+        assert!(tokens > 0 && rows.is_multiple_of(tokens), "{rows} rows of {tokens} tokens");
+        assert!(width.is_multiple_of(2), "pairs: an even width");
+    }
+    if let Mean::OfWhole { squares, width: whole } = mean {
+        assert!(squares.len() == rows && whole >= width, "a sum for each of {rows} rows");
+    }
     by_rows(rows, width, x, |row, x| {
+        let norm = match mean {
+            Mean::OfRow => Norm::Rms { eps },
+            Mean::OfWhole { squares, width } => {
+                Norm::By { factor: 1.0 / (squares[row] / width as f32 + eps).sqrt() }
+            }
+        };
         let after = After::Weight(weight).vectors(row, rows, width);
-        run(
-            isa,
-            Row { x: x.as_ptr(), out: x.as_mut_ptr(), width, norm: Norm::Rms { eps }, silu: false, after },
-        );
-        let at = row % tokens * width;
-        turn(isa, x, &cos[at..at + width], &sin[at..at + width]);
+        run(isa, Row { x: x.as_ptr(), out: x.as_mut_ptr(), width, norm, silu: false, after });
+        if let Some(Turns { cos, sin }) = turns {
+            let at = row * width % cos.len();
+            turn(isa, x, &cos[at..at + width], &sin[at..at + width]);
+        }
     });
+}
+
+/// The sum of squares of each row of `width`.
+pub(crate) fn squares(x: &[f32], width: usize) -> Vec<f32> {
+    let isa = Isa::best();
+    let mut sums = vec![0.0; rows_of(x, width)];
+    by_rows(sums.len(), 1, &mut sums, |row, sum| square(isa, &x[row * width..(row + 1) * width], sum));
+    sums
 }
 
 fn rows_of(x: &[f32], width: usize) -> usize {
@@ -182,6 +218,10 @@ fn run(isa: Isa, row: Row) {
     dispatch!(isa, row_body, (row: Row));
 }
 
+fn square(isa: Isa, x: &[f32], sum: &mut [f32]) {
+    dispatch!(isa, square_body, (x: &[f32], sum: &mut [f32]));
+}
+
 fn turn(isa: Isa, x: &mut [f32], cos: &[f32], sin: &[f32]) {
     dispatch!(isa, turn_body, (x: &mut [f32], cos: &[f32], sin: &[f32]));
 }
@@ -197,6 +237,7 @@ unsafe fn row_body<V: Simd>(row: Row) {
                 let mean = sum::<V>(row.x, row.width) / row.width as f32;
                 (mean, 1.0 / (sum_of_squares::<V>(row.x, row.width, mean) / row.width as f32 + eps).sqrt())
             }
+            Norm::By { factor } => (0.0, factor),
         };
         let mut i = 0;
         while i < row.width {
@@ -220,6 +261,11 @@ unsafe fn row_body<V: Simd>(row: Row) {
             i += V::LANES;
         }
     }
+}
+
+#[inline(always)]
+unsafe fn square_body<V: Simd>(x: &[f32], sum: &mut [f32]) {
+    sum[0] = unsafe { sum_of_squares::<V>(x.as_ptr(), x.len(), 0.0) };
 }
 
 #[inline(always)]

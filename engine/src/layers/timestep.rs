@@ -25,6 +25,11 @@ impl TimestepEmbedding {
         })
     }
 
+    /// Numbers that are held.
+    pub(crate) fn held(&self) -> usize {
+        self.first.held() + self.second.held()
+    }
+
     /// The vector of `timestep`.
     pub(crate) fn apply(&self, timestep: f32) -> Vec<f32> {
         self.second.apply(&self.first.apply(&waves(timestep), Finish::Silu), Finish::Nothing)

@@ -93,8 +93,8 @@ impl Listener {
         let ranks = roll.peers.len();
         let me = Hello { token: roll.token, generation: roll.generation, rank: roll.rank, ranks };
         let mut links: Vec<Option<Link>> = std::iter::repeat_with(|| None).take(ranks).collect();
-        for rank in 0..roll.rank {
-            links[rank] = Some(dial(roll.peers[rank].address, rank, &me, until, wait)?);
+        for (rank, link) in links.iter_mut().enumerate().take(roll.rank) {
+            *link = Some(dial(roll.peers[rank].address, rank, &me, until, wait)?);
         }
         while let Some(rank) = (roll.rank + 1..ranks).find(|rank| links[*rank].is_none()) {
             if Instant::now() >= until {

@@ -4,7 +4,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     time::{Duration, Instant},
 };
@@ -14,12 +14,14 @@ use super::{Broken, Fault};
 /// An abort is noticed within this.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Messages that wait for a rank: nobody sends a third before the first was taken.
+const WAITING: usize = 2;
+
 /// A rank's ends of the channels to all others.
 #[derive(Debug)]
 pub(super) struct Seat {
     rank: usize,
-    /// At most two messages wait in each: nobody sends a third before the first was taken.
-    to: Vec<Sender<Vec<u8>>>,
+    to: Vec<SyncSender<Vec<u8>>>,
     from: Vec<Receiver<Vec<u8>>>,
     ended: Arc<AtomicBool>,
 }
@@ -39,7 +41,7 @@ pub(super) fn seats(ranks: usize) -> Vec<Seat> {
     let mut seats: Vec<Seat> = (0..ranks).map(seat).collect();
     for from in 0..ranks {
         for to in 0..ranks {
-            let (sender, receiver) = channel();
+            let (sender, receiver) = sync_channel(WAITING);
             seats[from].to.push(sender);
             seats[to].from.push(receiver);
         }

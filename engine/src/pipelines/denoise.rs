@@ -1,8 +1,11 @@
 //! The loop from noise to latents. It knows the schedule and the guidance, and checks every step's numbers.
 
+use std::time::{Duration, Instant};
+
 use crate::error::Error;
 use crate::guidance::guide;
 use crate::models::transformers::ltx::{Context, Rope, Transformer};
+use crate::parallel::Group;
 use crate::progress::{Observer, Stage};
 use crate::schedulers::Levels;
 
@@ -13,22 +16,39 @@ pub(super) struct Guidance {
     pub(super) rescale: f32,
 }
 
-/// Denoises `latents (tokens, channels)` in place. With guidance, the context has the branch without the prompt
-/// first and the one with it second; else it has one branch.
+/// What is denoised, and how far it is.
+pub(super) struct Work<'a> {
+    pub(super) levels: &'a Levels,
+    pub(super) rope: &'a Rope,
+    pub(super) context: &'a mut Context,
+    pub(super) guidance: Option<Guidance>,
+    /// Steps that are done.
+    pub(super) done: usize,
+    /// `(tokens, channels)`.
+    pub(super) latents: &'a mut [f32],
+}
+
+/// Denoises in place. With guidance, the context has the branch without the prompt first and the one with it second; else
+/// it has one branch.
 pub(super) fn denoise(
     transformer: &Transformer,
-    levels: &Levels,
-    rope: &Rope,
-    context: &mut Context,
-    guidance: Option<Guidance>,
-    latents: &mut [f32],
+    work: Work<'_>,
+    group: &mut Group,
     observer: &mut dyn Observer,
 ) -> Result<(), Error> {
-    for step in 0..levels.steps() {
+    let Work { levels, rope, context, guidance, done, latents } = work;
+    let (mut step, mut longest) = (done, Duration::ZERO);
+    loop {
+        agree(&mut step, latents, group, observer)?;
+        if step >= levels.steps() {
+            return Ok(());
+        }
+        let began = Instant::now();
         let timestep = levels.timesteps[step];
-        let mut velocity = transformer.forward(latents, timestep, rope, context, &mut |block, stream| {
-            observer.block(block, stream);
-        })?;
+        let mut velocity =
+            transformer.forward(latents, timestep, rope, context, group, &mut |block, stream| {
+                observer.block(block, stream);
+            })?;
         let velocity = match guidance {
             Some(Guidance { scale, rescale }) => {
                 let (without, with) = velocity.split_at_mut(latents.len());
@@ -38,15 +58,43 @@ pub(super) fn denoise(
             None => &velocity,
         };
         levels.step(step, velocity, latents);
-        let number = step as u32 + 1;
+        step += 1;
+        let number = step as u32;
         if !latents.iter().all(|v| v.is_finite()) {
             return Err(Error::NanOutput { stage: Stage::Denoise, step: Some(number) });
         }
+        longest = longest.max(began.elapsed());
+        group.measured_step(longest);
         observer.latents(number, latents);
         observer.step(number, levels.steps() as u32);
-        if observer.cancelled() {
+    }
+}
+
+/// Every step begins with the word of rank 0: whether it goes on, at which step, and from which latents. So it alone
+/// needs to know where a render was taken up, and ranks on processors that round differently do not drift apart.
+fn agree(
+    step: &mut usize,
+    latents: &mut [f32],
+    group: &mut Group,
+    observer: &dyn Observer,
+) -> Result<(), Error> {
+    let stops = observer.cancelled();
+    if !group.is_alone() {
+        let mut word = Vec::new();
+        if group.rank() == 0 {
+            word.extend((*step as u64).to_le_bytes());
+            if !stops {
+                latents.iter().for_each(|value| word.extend(value.to_le_bytes()));
+            }
+        }
+        group.broadcast(&mut word)?;
+        let (number, values) = word.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+        if values.len() != 4 * latents.len() {
             return Err(Error::Cancelled);
         }
+        *step = u64::from_le_bytes(*number) as usize;
+        let values = values.as_chunks::<4>().0;
+        latents.iter_mut().zip(values).for_each(|(value, bytes)| *value = f32::from_le_bytes(*bytes));
     }
-    Ok(())
+    if stops { Err(Error::Cancelled) } else { Ok(()) }
 }

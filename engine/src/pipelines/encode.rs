@@ -8,6 +8,7 @@ use super::spiece;
 use crate::error::Error;
 use crate::files::Files;
 use crate::models::text::T5;
+use crate::parallel::Group;
 
 const JSON: &str = "tokenizer/tokenizer.json";
 const PIECES: &str = "tokenizer/spiece.model";
@@ -64,6 +65,11 @@ struct Key {
 }
 
 impl Encoder {
+    /// Numbers that the text encoder holds.
+    pub(crate) fn held(&self) -> usize {
+        self.t5.held()
+    }
+
     pub(crate) fn new(words: Words, t5: T5) -> Self {
         Self { words, t5, remembered: Vec::new() }
     }
@@ -71,16 +77,26 @@ impl Encoder {
     /// States of the tokens of `text` that count, `(tokens, width)`.
     ///
     /// The encoder sees the padding, as in diffusers; the transformer must not, so its states are dropped here.
-    pub(crate) fn encode(&mut self, text: &str, length: usize) -> Result<Arc<[f32]>, Error> {
+    pub(crate) fn encode(
+        &mut self,
+        text: &str,
+        length: usize,
+        group: &mut Group,
+    ) -> Result<Arc<[f32]>, Error> {
         let key = Key { text: text.to_owned(), length };
-        if let Some(at) = self.remembered.iter().position(|(k, _)| *k == key) {
+        let at = self.remembered.iter().position(|(k, _)| *k == key);
+        // Ranks with different pasts remember different prompts; they encode together or not at all.
+        let mut knowing = [if at.is_some() { 1.0_f32 } else { 0.0 }];
+        group.all_reduce(&mut knowing)?;
+        if let Some(at) = at.filter(|_| knowing[0] as usize == group.ranks()) {
             let entry = self.remembered.remove(at);
             let states = Arc::clone(&entry.1);
             self.remembered.push(entry);
             return Ok(states);
         }
+        self.remembered.retain(|(k, _)| *k != key);
         let (numbers, used) = self.words.numbers(text, length)?;
-        let mut states = self.t5.encode(&numbers)?;
+        let mut states = self.t5.encode(&numbers, group)?;
         states.truncate(states.len() / length * used);
         let states: Arc<[f32]> = states.into();
         if self.remembered.len() == REMEMBERED {
@@ -100,6 +116,7 @@ mod tests {
 
     use super::*;
     use crate::models::text::T5Config;
+    use crate::parallel::Split;
     use crate::settings::Settings;
     use crate::weights::Source;
 
@@ -140,20 +157,23 @@ mod tests {
         let files = Files::Folder(golden);
         let settings = Settings::read(&files, "text_encoder/config.json").unwrap();
         let mut source = Source::open(&files, "text_encoder/model").unwrap();
-        let t5 = T5::load(T5Config::read(&settings).unwrap(), &mut source).unwrap();
+        let t5 = T5::load(T5Config::read(&settings).unwrap(), &mut source, &Split::whole()).unwrap();
         let mut encoder = Encoder::new(Words::read(&files).unwrap(), t5);
-        let first = encoder.encode("0", 8).unwrap();
+        let mut group = Group::solo();
+        let mut encode =
+            |encoder: &mut Encoder, text: &str, length| encoder.encode(text, length, &mut group).unwrap();
+        let first = encode(&mut encoder, "0", 8);
         for i in 1..REMEMBERED {
-            encoder.encode(&i.to_string(), 8).unwrap();
+            encode(&mut encoder, &i.to_string(), 8);
         }
-        assert!(Arc::ptr_eq(&first, &encoder.encode("0", 8).unwrap()), "still there, and now the last used");
-        assert!(!Arc::ptr_eq(&first, &encoder.encode("0", 9).unwrap()), "another length is another entry");
-        encoder.encode("one more", 8).unwrap();
+        assert!(Arc::ptr_eq(&first, &encode(&mut encoder, "0", 8)), "still there, and now the last used");
+        assert!(!Arc::ptr_eq(&first, &encode(&mut encoder, "0", 9)), "another length is another entry");
+        encode(&mut encoder, "one more", 8);
         assert_eq!(encoder.remembered.len(), REMEMBERED);
         assert!(
             encoder.remembered.iter().all(|(key, _)| key.text != "1" && key.text != "2"),
             "the oldest went"
         );
-        assert!(Arc::ptr_eq(&first, &encoder.encode("0", 8).unwrap()));
+        assert!(Arc::ptr_eq(&first, &encode(&mut encoder, "0", 8)));
     }
 }

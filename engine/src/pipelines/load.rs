@@ -9,6 +9,7 @@ use crate::files::Files;
 use crate::models::autoencoders::ltx::Decoder;
 use crate::models::text::{T5, T5Config};
 use crate::models::transformers::ltx::{Config, Transformer};
+use crate::parallel::Split;
 use crate::schedulers::FlowMatchEuler;
 use crate::settings::Settings;
 use crate::weights::Source;
@@ -47,7 +48,9 @@ struct Loader<'a> {
 }
 
 /// Loads LTX-Video from a folder in the diffusers layout.
-pub(crate) fn ltx(files: &Files, reading: Reading) -> Result<Ltx, Error> {
+///
+/// Of a split model this rank's part; frames are decoded by rank 0, which alone reads the decoder.
+pub(crate) fn ltx(files: &Files, reading: Reading, split: &Split) -> Result<Ltx, Error> {
     let mut loader = Loader { files, reading, parameters: 0, weights_bytes: 0, names: Vec::new() };
     let index = loader.settings(INDEX)?;
     if !index.text("_class_name").is_some_and(|class| PIPELINES.contains(&class)) {
@@ -64,7 +67,7 @@ pub(crate) fn ltx(files: &Files, reading: Reading) -> Result<Ltx, Error> {
     let settings = loader.settings("text_encoder/config.json")?;
     let config = T5Config::read(&settings)?;
     let text_width = config.width;
-    let t5 = loader.weights("text_encoder/model", |source| T5::load(config, source))?;
+    let t5 = loader.weights("text_encoder/model", |source| T5::load(config, source, split))?;
 
     let settings = loader.settings("transformer/config.json")?;
     let config = Config::read(&settings)?;
@@ -73,8 +76,11 @@ pub(crate) fn ltx(files: &Files, reading: Reading) -> Result<Ltx, Error> {
         return Err(settings.wrong("caption_channels", message));
     }
     let channels = config.in_channels;
-    let transformer =
-        loader.weights("transformer/diffusion_pytorch_model", |source| Transformer::load(config, source))?;
+    let transformer = loader
+        .weights("transformer/diffusion_pytorch_model", |source| Transformer::load(config, source, split))?;
+    if split.rank() != 0 {
+        loader.reading = Reading::Headers;
+    }
 
     let settings = loader.settings("vae/config.json")?;
     let video = loader.weights("vae/diffusion_pytorch_model", |source| {

@@ -4,14 +4,15 @@
 use std::time::Instant;
 
 use super::decode::DecodeNoise;
-use super::denoise::{Guidance, denoise};
+use super::denoise::{Guidance, Work, denoise};
 use super::load::{self, Reading};
 use super::{Clip, Times};
 use crate::card::{Card, card};
 use crate::error::Error;
 use crate::files::Files;
-use crate::models::transformers::ltx::{Grid, Rope};
+use crate::models::transformers::ltx::Grid;
 use crate::noise::Generator;
+use crate::parallel::{Group, Split};
 use crate::progress::{Observer, Stage};
 use crate::request::Request;
 
@@ -20,6 +21,16 @@ use crate::request::Request;
 pub struct Pipeline {
     parts: load::Ltx,
     card: Card,
+    split: Split,
+}
+
+/// A render that was taken up where another left it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Halfway {
+    /// Denoising steps that are done.
+    pub step: u32,
+    /// After that step, `(tokens, channels)`.
+    pub latents: Vec<f32>,
 }
 
 /// The random numbers of a render, each `(channels, frames, height, width)` of latents.
@@ -44,8 +55,27 @@ impl Pipeline {
     /// # Errors
     /// As `card::card`.
     pub fn load_as(model: &str, card: Card) -> Result<Self, Error> {
-        let parts = load::ltx(&Files::open(model)?, Reading::All)?;
-        Ok(Self { parts, card })
+        Self::load_split(model, card, &Split::whole())
+    }
+
+    /// Loads one rank's part of a model that several share, which `render_in` renders with.
+    ///
+    /// # Errors
+    /// As `card::card`; `Unsupported` for a split that the model cannot do, before anything is read.
+    pub fn load_split(model: &str, card: Card, split: &Split) -> Result<Self, Error> {
+        let parts = load::ltx(&Files::open(model)?, Reading::All, split)?;
+        Ok(Self { parts, card, split: split.clone() })
+    }
+
+    /// How the model is split.
+    pub fn split(&self) -> &Split {
+        &self.split
+    }
+
+    /// Numbers of text encoder and transformer that this rank holds: those that are split, and those that every rank has.
+    pub fn held(&self) -> [usize; 2] {
+        let [split, every] = self.parts.transformer.held();
+        [split + self.parts.encoder.held(), every]
     }
 
     pub fn card(&self) -> &Card {
@@ -81,22 +111,58 @@ impl Pipeline {
         noise: Noise,
         observer: &mut dyn Observer,
     ) -> Result<Clip, Error> {
+        self.run(request, noise, None, &mut Group::solo(), observer)
+    }
+
+    /// Renders one clip together with the other ranks of `group`, all of which are asked the same, from the noise of the
+    /// request's seed or from where rank 0 takes it up. Rank 0 gets the frames; the clips of the others have none.
+    ///
+    /// # Errors
+    /// As `render`; `Gang` when another rank did not keep up; `BadRequest` for latents of another size than the request's.
+    pub fn render_in(
+        &mut self,
+        request: &Request,
+        halfway: Option<Halfway>,
+        group: &mut Group,
+        observer: &mut dyn Observer,
+    ) -> Result<Clip, Error> {
+        request.check(&self.card)?;
+        let noise = self.noise(request);
+        self.run(request, noise, halfway, group, observer)
+    }
+
+    fn run(
+        &mut self,
+        request: &Request,
+        noise: Noise,
+        halfway: Option<Halfway>,
+        group: &mut Group,
+        observer: &mut dyn Observer,
+    ) -> Result<Clip, Error> {
+        assert_eq!(*group.split(), self.split, "the gang that the weights were split for");
         request.check(&self.card)?;
         let mut times = Times::default();
         let mut watch = Watch { observer, began: Instant::now() };
         let size = self.latent_size(request);
         let mut latents = self.tokens(&noise.latents, size)?;
+        let mut done = 0;
+        if let Some(halfway) = halfway {
+            if halfway.latents.len() != latents.len() || halfway.step > request.steps {
+                return Err(wrong_noise("the latents that were to be taken up are not this request's"));
+            }
+            (done, latents) = (halfway.step as usize, halfway.latents);
+        }
 
         watch.begin(Stage::Encode);
         let guidance = (request.guidance > 1.0)
             .then_some(Guidance { scale: request.guidance as f32, rescale: request.guidance_rescale as f32 });
         let length = request.max_sequence_length as usize;
-        let prompt = self.parts.encoder.encode(&request.prompt, length)?;
+        let prompt = self.parts.encoder.encode(&request.prompt, length, group)?;
         let mut context = if guidance.is_some() {
-            let negative = self.parts.encoder.encode(&request.negative_prompt, length)?;
-            self.parts.transformer.context(&[&negative, &prompt])
+            let negative = self.parts.encoder.encode(&request.negative_prompt, length, group)?;
+            self.parts.transformer.context(&[&negative, &prompt], group)?
         } else {
-            self.parts.transformer.context(&[&prompt])
+            self.parts.transformer.context(&[&prompt], group)?
         };
         times.encode_ms = watch.end()?;
 
@@ -106,24 +172,37 @@ impl Pipeline {
         let video = &self.parts.video;
         let pixels = video.pixels_per_latent as f64;
         let step = [video.frames_per_latent as f64 / request.fps, pixels, pixels];
-        let rope = Rope::new(Grid { size, step }, transformer.config().width());
-        denoise(transformer, &levels, &rope, &mut context, guidance, &mut latents, watch.observer)?;
+        let rope = transformer.rope(Grid { size, step });
+        let work = Work {
+            levels: &levels,
+            rope: &rope,
+            context: &mut context,
+            guidance,
+            done,
+            latents: &mut latents,
+        };
+        denoise(transformer, work, group, watch.observer)?;
         // The working memory of denoising goes before the decoder asks for its own.
         drop((context, rope));
         times.denoise_ms = watch.end()?;
 
-        watch.begin(Stage::Decode);
-        let noise = match (video.timestep, noise.decode) {
-            (true, Some(values)) => Some(DecodeNoise {
-                timestep: request.decode_timestep as f32,
-                share: request.decode_noise_scale as f32,
-                values,
-            }),
-            (true, None) => return Err(wrong_noise("this model's decoder takes noise as well")),
-            (false, _) => None,
+        let frames = if group.rank() == 0 {
+            watch.begin(Stage::Decode);
+            let noise = match (video.timestep, noise.decode) {
+                (true, Some(values)) => Some(DecodeNoise {
+                    timestep: request.decode_timestep as f32,
+                    share: request.decode_noise_scale as f32,
+                    values,
+                }),
+                (true, None) => return Err(wrong_noise("this model's decoder takes noise as well")),
+                (false, _) => None,
+            };
+            let frames = video.decode(latents, size, noise)?;
+            times.decode_ms = watch.end()?;
+            frames
+        } else {
+            Vec::new()
         };
-        let frames = video.decode(latents, size, noise)?;
-        times.decode_ms = watch.end()?;
         Ok(Clip { width: request.width, height: request.height, fps: request.fps, frames, times })
     }
 

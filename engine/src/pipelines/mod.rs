@@ -7,7 +7,7 @@ pub(crate) mod load;
 mod ltx;
 mod spiece;
 
-pub use ltx::{Noise, Pipeline};
+pub use ltx::{Halfway, Noise, Pipeline};
 
 /// A rendered clip.
 #[derive(Clone, Debug, PartialEq)]

@@ -33,6 +33,32 @@ impl Tensor {
         self.consume(|values| values.to_vec())
     }
 
+    /// The outputs `rows` of a linear layer's weight or bias, or of a table: the rest is not read.
+    #[must_use]
+    pub fn rows(mut self, rows: Range<usize>) -> Self {
+        assert!(rows.end <= self.shape[0], "rows {rows:?} of {:?}", self.shape);
+        if let Some((_, range)) = &mut self.bytes {
+            let row = range.len() / self.shape[0];
+            *range = range.start + rows.start * row..range.start + rows.end * row;
+        }
+        self.shape[0] = rows.len();
+        self
+    }
+
+    /// The inputs `columns` of a linear layer's weight `(outputs, inputs)`, packed: the rest is not read.
+    pub(crate) fn into_linear_columns(self, columns: Range<usize>) -> Packed {
+        let (n, k, width) = (self.shape[0], self.shape[1], self.dtype.bitsize() / 8);
+        assert!(columns.end <= k, "columns {columns:?} of {k}");
+        let Some((bytes, range)) = self.bytes else { return Packed::from_linear(&[], 0, 0) };
+        let part = columns.len();
+        let mut values = vec![0.0; n * part];
+        let stored = &bytes.get()[range.clone()];
+        let rows = values.par_chunks_exact_mut(part.max(1)).zip(stored.par_chunks_exact(k * width));
+        rows.for_each(|(out, row)| widen(self.dtype, &row[columns.start * width..columns.end * width], out));
+        bytes.release(range);
+        Packed::from_linear(&values, n, part)
+    }
+
     /// A linear layer's weight `(outputs, inputs)`, packed for the matrix kernel.
     pub(crate) fn into_linear(self) -> Packed {
         let (n, k) = (self.shape[0], self.shape[1]);

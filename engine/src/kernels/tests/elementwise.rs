@@ -2,7 +2,8 @@
 
 use super::super::activation::{gelu_part, gelu_tanh, silu, silu_part};
 use super::super::norm::{
-    After, Norm, norm, norm_silu_into, norm_silu_into_with, norm_with, rms_norm_rope, rms_norm_rope_with,
+    After, Mean, Norm, Turns, norm, norm_silu_into, norm_silu_into_with, norm_with, rms_norm, rms_norm_with,
+    squares,
 };
 use super::super::volume::{Padded, Volume};
 use super::{Isa, assert_close, assert_same_on_all_thread_counts, noise};
@@ -17,6 +18,7 @@ fn normalised(x: &[f32], norm: Norm) -> Vec<f64> {
     let (mean, eps) = match norm {
         Norm::Rms { eps } => (0.0, eps),
         Norm::Layer { eps } => (wide(x).sum::<f64>() / n, eps),
+        Norm::By { factor } => return wide(x).map(|x| x * f64::from(factor)).collect(),
     };
     let share = 1.0 / (wide(x).map(|x| (x - mean).powi(2)).sum::<f64>() / n + f64::from(eps)).sqrt();
     wide(x).map(|x| (x - mean) * share).collect()
@@ -138,7 +140,8 @@ fn norm_and_rotation_agree_with_f64() {
             let (x, weight) = (noise(1, batch * tokens * width), noise(2, width));
             let (cos, sin) = (noise(3, tokens * width), noise(4, tokens * width));
             let mut y = x.clone();
-            rms_norm_rope_with(isa, &mut y, &weight, 1e-5, &cos, &sin);
+            let turns = Turns { cos: &cos, sin: &sin };
+            rms_norm_with(isa, &mut y, &weight, 1e-5, Mean::OfRow, Some(turns));
             let mut want = Vec::new();
             for (row, x) in x.chunks_exact(width).enumerate() {
                 let x: Vec<f64> = normalised(x, Norm::Rms { eps: 1e-5 })
@@ -158,13 +161,39 @@ fn norm_and_rotation_agree_with_f64() {
 }
 
 #[test]
+fn parts_of_rows_are_normalised_as_the_whole_rows_are() {
+    let (rows, width) = (6, 40);
+    let (x, weight, cos, sin) =
+        (noise(1, rows * width), noise(2, width), noise(3, rows * width), noise(4, rows * width));
+    let columns = |values: &[f32], from: usize, to: usize| -> Vec<f32> {
+        values.chunks_exact(width).flat_map(|row| row[from..to].to_vec()).collect()
+    };
+    let mut whole = x.clone();
+    rms_norm(&mut whole, &weight, 1e-5, Mean::OfRow, Some(Turns { cos: &cos, sin: &sin }));
+    let cuts = [(0, 24), (24, 40)];
+    let mut sums = vec![0.0; rows];
+    for (from, to) in cuts {
+        let part = squares(&columns(&x, from, to), to - from);
+        sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+    }
+    for (from, to) in cuts {
+        let [mut part, cos, sin] = [&x, &cos, &sin].map(|values| columns(values, from, to));
+        let mean = Mean::OfWhole { squares: &sums, width };
+        rms_norm(&mut part, &weight[from..to], 1e-5, mean, Some(Turns { cos: &cos, sin: &sin }));
+        for (ours, theirs) in part.iter().zip(columns(&whole, from, to)) {
+            assert!((ours - theirs).abs() < 1e-5, "{ours} {theirs}");
+        }
+    }
+}
+
+#[test]
 fn elementwise_kernels_do_not_depend_on_the_number_of_threads() {
     let size = Volume { frames: 3, height: 40, width: 41, channels: 24 };
     let (x, scale, cos) = (noise(1, size.len()), noise(2, 24), noise(3, size.len()));
     assert_same_on_all_thread_counts(|| {
         let mut y = vec![0.0; x.len()];
         norm(&x, 24, Norm::Rms { eps: 1e-6 }, After::Weight(&scale), &mut y);
-        rms_norm_rope(&mut y, &scale, 1e-5, &cos, &cos);
+        rms_norm(&mut y, &scale, 1e-5, Mean::OfRow, Some(Turns { cos: &cos, sin: &cos }));
         gelu_tanh(&mut y);
         silu(&mut y);
         let mut padded = Padded::zeros(size, [1, 1]);

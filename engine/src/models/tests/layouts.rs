@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::models::autoencoders::ltx::Decoder;
 use crate::models::text::{T5, T5Config};
 use crate::models::transformers::ltx::{Config, Transformer};
+use crate::parallel::Split;
 use crate::settings::Settings;
 use crate::weights::Source;
 
@@ -36,7 +37,7 @@ fn builds(name: &str, build: impl FnOnce(&Settings, &mut Source) -> Result<(), E
 }
 
 fn transformer(settings: &Settings, source: &mut Source) -> Result<(), Error> {
-    Transformer::load(Config::read(settings)?, source).map(drop)
+    Transformer::load(Config::read(settings)?, source, &Split::whole()).map(drop)
 }
 
 fn autoencoder(settings: &Settings, source: &mut Source) -> Result<(), Error> {
@@ -61,6 +62,8 @@ fn all_autoencoders_build() {
 
 #[test]
 fn the_text_encoder_builds() {
-    let t5 = |settings: &Settings, source: &mut Source| T5::load(T5Config::read(settings)?, source).map(drop);
+    let t5 = |settings: &Settings, source: &mut Source| {
+        T5::load(T5Config::read(settings)?, source, &Split::whole()).map(drop)
+    };
     builds("t5-v1_1-xxl-encoder", t5);
 }

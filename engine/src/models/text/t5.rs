@@ -2,9 +2,12 @@
 //!
 //! No decoder, no plain-ReLU feed-forward of T5 v1.0.
 
+use std::ops::Range;
+
 use crate::error::Error;
 use crate::kernels::{self, After, Bias, Finish, Heads, Norm};
 use crate::layers::Linear;
+use crate::parallel::{Broken, Group, Split};
 use crate::settings::Settings;
 use crate::weights::{Scope, Source, Tensor};
 
@@ -39,10 +42,12 @@ impl Config {
     }
 }
 
-/// A loaded encoder. The table of words stays in its file and is read by the row.
+/// A loaded encoder, or one rank's part of it. The table of words stays in its file and is read by the row.
 #[derive(Debug)]
 pub struct T5 {
     config: Config,
+    /// This rank's.
+    heads: Range<usize>,
     words: Tensor,
     distances: Vec<f32>,
     blocks: Vec<Block>,
@@ -63,7 +68,9 @@ struct Block {
 }
 
 impl T5 {
-    pub(crate) fn load(config: Config, source: &mut Source) -> Result<Self, Error> {
+    pub(crate) fn load(config: Config, source: &mut Source, split: &Split) -> Result<Self, Error> {
+        split.check("the text encoder", config.heads)?;
+        let heads = split.part(config.heads);
         let mut root = source.root();
         let table = [config.words, config.width];
         let words = root.take("shared.weight", &table)?;
@@ -77,17 +84,17 @@ impl T5 {
             .take("weight", &[config.buckets, config.heads])?
             .into_vec();
         let blocks = (0..config.layers)
-            .map(|i| Block::load(encoder.at(format_args!("block.{i}")), &config))
+            .map(|i| Block::load(encoder.at(format_args!("block.{i}")), &config, split))
             .collect::<Result<_, _>>()?;
         let last = encoder.at("final_layer_norm").take("weight", &[config.width])?.into_vec();
-        Ok(Self { config, words, distances, blocks, last })
+        Ok(Self { config, heads, words, distances, blocks, last })
     }
 
     /// States of `tokens`, `(tokens, width)`.
     ///
     /// # Errors
-    /// `Config` when the tokenizer gives a number that the table of words does not have.
-    pub fn encode(&self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+    /// `Config` when the tokenizer gives a number that the table of words does not have, or when the gang breaks.
+    pub fn encode(&self, tokens: &[u32], group: &mut Group) -> Result<Vec<f32>, Error> {
         let width = self.config.width;
         let mut x = vec![0.0; tokens.len() * width];
         for (&token, row) in tokens.iter().zip(x.chunks_exact_mut(width)) {
@@ -101,7 +108,7 @@ impl T5 {
         }
         let bias = self.bias(tokens.len());
         for block in &self.blocks {
-            x = block.apply(&self.config, x, &bias);
+            x = block.apply(&self.config, self.heads.len(), x, &bias, group)?;
         }
         let mut out = vec![0.0; x.len()];
         let norm = Norm::Rms { eps: self.config.eps };
@@ -109,15 +116,21 @@ impl T5 {
         Ok(out)
     }
 
-    /// What each head adds for the distance of each pair, `(heads, tokens, tokens)`.
+    /// Numbers that are held.
+    pub fn held(&self) -> usize {
+        self.blocks.iter().map(Block::held).sum::<usize>() + self.distances.len() + self.last.len()
+    }
+
+    /// What each of this rank's heads adds for the distance of each pair, `(heads, tokens, tokens)`.
     fn bias(&self, tokens: usize) -> Vec<f32> {
         let Config { heads, buckets, farthest, .. } = self.config;
-        let mut bias = vec![0.0; heads * tokens * tokens];
+        let mine = self.heads.clone();
+        let mut bias = vec![0.0; mine.len() * tokens * tokens];
         for from in 0..tokens {
             for to in 0..tokens {
                 let bucket = bucket(to as i64 - from as i64, buckets, farthest);
-                for head in 0..heads {
-                    bias[(head * tokens + from) * tokens + to] = self.distances[bucket * heads + head];
+                for (at, head) in mine.clone().enumerate() {
+                    bias[(at * tokens + from) * tokens + to] = self.distances[bucket * heads + head];
                 }
             }
         }
@@ -126,14 +139,17 @@ impl T5 {
 }
 
 impl Block {
-    fn load(mut scope: Scope<'_>, config: &Config) -> Result<Self, Error> {
-        let Config { width, hidden, .. } = *config;
-        let inner = config.heads * config.head;
+    fn load(mut scope: Scope<'_>, config: &Config, split: &Split) -> Result<Self, Error> {
+        let Config { width, hidden, head, .. } = *config;
+        let inner = config.heads * head;
+        let heads = split.part(config.heads);
+        let mine = heads.start * head..heads.end * head;
+        let part = split.part(hidden);
         let attention_norm = scope.at("layer.0.layer_norm").take("weight", &[width])?.into_vec();
         let mut attention = scope.at("layer.0.SelfAttention");
         let [query, key, value] =
-            ["q", "k", "v"].map(|name| Linear::load(attention.at(name), width, inner, false));
-        let out = Linear::load(attention.at("o"), inner, width, false)?;
+            ["q", "k", "v"].map(|n| Linear::load_outputs(attention.at(n), width, inner, false, mine.clone()));
+        let out = Linear::load_inputs(attention.at("o"), inner, width, false, mine.clone())?;
         let feed_norm = scope.at("layer.1.layer_norm").take("weight", &[width])?.into_vec();
         let mut feed = scope.at("layer.1.DenseReluDense");
         Ok(Self {
@@ -143,36 +159,44 @@ impl Block {
             value: value?,
             out,
             feed_norm,
-            gate: Linear::load(feed.at("wi_0"), width, hidden, false)?,
-            up: Linear::load(feed.at("wi_1"), width, hidden, false)?,
-            down: Linear::load(feed.at("wo"), hidden, width, false)?,
+            gate: Linear::load_outputs(feed.at("wi_0"), width, hidden, false, part.clone())?,
+            up: Linear::load_outputs(feed.at("wi_1"), width, hidden, false, part.clone())?,
+            down: Linear::load_inputs(feed.at("wo"), hidden, width, false, part)?,
         })
     }
 
-    fn apply(&self, config: &Config, mut x: Vec<f32>, bias: &[f32]) -> Vec<f32> {
+    /// With `heads` of its own, this rank's part of what all ranks add to `x`.
+    fn apply(
+        &self,
+        config: &Config,
+        heads: usize,
+        mut x: Vec<f32>,
+        bias: &[f32],
+        group: &mut Group,
+    ) -> Result<Vec<f32>, Broken> {
         let norm = Norm::Rms { eps: config.eps };
         let tokens = x.len() / config.width;
         let mut normed = vec![0.0; x.len()];
         kernels::norm(&x, config.width, norm, After::Weight(&self.attention_norm), &mut normed);
         let [q, k, v] = [&self.query, &self.key, &self.value].map(|l| l.apply(&normed, Finish::Nothing));
         // T5 was trained with unscaled scores.
-        let size = Heads {
-            batch: 1,
-            heads: config.heads,
-            head: config.head,
-            queries: tokens,
-            keys: tokens,
-            scale: 1.0,
-        };
+        let size = Heads { batch: 1, heads, head: config.head, queries: tokens, keys: tokens, scale: 1.0 };
         let mut mixed = vec![0.0; q.len()];
         kernels::attention(size, &q, &k, &v, Bias::Pairs(bias), &mut mixed);
-        let sum = self.out.apply(&mixed, Finish::AddTo { to: &x, gate: None });
+        let mut sum = vec![0.0; x.len()];
+        self.out.write_summed(&mixed, Finish::AddTo { to: &x, gate: None }, &mut sum, group)?;
         kernels::norm(&sum, config.width, norm, After::Weight(&self.feed_norm), &mut normed);
         let mut hidden = self.gate.apply(&normed, Finish::Gelu);
         let up = self.up.apply(&normed, Finish::Nothing);
         hidden.iter_mut().zip(&up).for_each(|(h, u)| *h *= u);
-        self.down.write(&hidden, Finish::AddTo { to: &sum, gate: None }, &mut x);
-        x
+        self.down.write_summed(&hidden, Finish::AddTo { to: &sum, gate: None }, &mut x, group)?;
+        Ok(x)
+    }
+
+    fn held(&self) -> usize {
+        let linears = [&self.query, &self.key, &self.value, &self.out, &self.gate, &self.up, &self.down];
+        let norms = self.attention_norm.len() + self.feed_norm.len();
+        linears.into_iter().map(Linear::held).sum::<usize>() + norms
     }
 }
 

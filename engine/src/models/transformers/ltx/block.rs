@@ -2,20 +2,23 @@
 
 use std::mem::swap;
 
-use super::attention::{Attention, EPS};
+use super::attention::Attention;
 use super::config::Config;
 use super::rope::Rope;
 use crate::error::Error;
 use crate::kernels::{self, After, Bias, Finish, Heads, Norm};
 use crate::layers::Linear;
+use crate::parallel::{Broken, Group, Split};
 use crate::weights::Scope;
 
 /// Rows that go through the feed-forward layer at once: its hidden form is four times as wide as the stream and
 /// need not be there as a whole.
 const FEED_ROWS: usize = 1536;
 
+/// One rank's part of it. The stream is whole on every rank.
 #[derive(Debug)]
 pub(super) struct Block {
+    /// This rank's.
     heads: usize,
     head: usize,
     eps: f32,
@@ -24,6 +27,8 @@ pub(super) struct Block {
     to_text: Attention,
     up: Linear,
     down: Linear,
+    /// Width of the feed-forward layer's hidden form, this rank's part.
+    hidden: usize,
 }
 
 /// Shift, scale and gate of the self-attention, then of the feed-forward layer; each as wide as the stream.
@@ -32,7 +37,7 @@ pub(super) struct Modulation {
     width: usize,
 }
 
-/// Keys and values of the text for one block, `(branches, tokens, width)`.
+/// Keys and values of the text for one block, `(branches, tokens, this rank's heads)`.
 #[derive(Debug)]
 pub(super) struct TextKeys {
     keys: Vec<f32>,
@@ -77,17 +82,19 @@ impl Modulation {
 }
 
 impl Block {
-    pub(super) fn load(mut scope: Scope<'_>, config: &Config) -> Result<Self, Error> {
+    pub(super) fn load(mut scope: Scope<'_>, config: &Config, split: &Split) -> Result<Self, Error> {
         let width = config.width();
+        let hidden = split.part(4 * width);
         Ok(Self {
-            heads: config.heads,
+            heads: split.part(config.heads).len(),
             head: config.head,
             eps: config.norm_eps,
             table: scope.take("scale_shift_table", &[6, width])?.into_vec(),
-            to_self: Attention::load(scope.at("attn1"), config)?,
-            to_text: Attention::load(scope.at("attn2"), config)?,
-            up: Linear::load(scope.at("ff.net.0.proj"), width, 4 * width, true)?,
-            down: Linear::load(scope.at("ff.net.2"), 4 * width, width, true)?,
+            to_self: Attention::load(scope.at("attn1"), config, split)?,
+            to_text: Attention::load(scope.at("attn2"), config, split)?,
+            up: Linear::load_outputs(scope.at("ff.net.0.proj"), width, 4 * width, true, hidden.clone())?,
+            down: Linear::load_inputs(scope.at("ff.net.2"), 4 * width, width, true, hidden.clone())?,
+            hidden: hidden.len(),
         })
     }
 
@@ -98,13 +105,11 @@ impl Block {
     }
 
     /// Keys and values of `text (branches, tokens, width)`.
-    pub(super) fn text_keys(&self, text: &[f32]) -> TextKeys {
+    pub(super) fn text_keys(&self, text: &[f32], group: &mut Group) -> Result<TextKeys, Broken> {
         let attention = &self.to_text;
-        let raw = attention.key.apply(text, Finish::Nothing);
-        let mut keys = vec![0.0; raw.len()];
-        let (norm, after) = (Norm::Rms { eps: EPS }, After::Weight(&attention.key_norm));
-        kernels::norm(&raw, attention.key_norm.len(), norm, after, &mut keys);
-        TextKeys { keys, values: attention.value.apply(text, Finish::Nothing) }
+        let mut keys = attention.key.apply(text, Finish::Nothing);
+        attention.norm(&mut [], &mut keys, None, group)?;
+        Ok(TextKeys { keys, values: attention.value.apply(text, Finish::Nothing) })
     }
 
     /// Adds to the stream what each token takes from the others of its branch. Only the first `branches` are done.
@@ -115,59 +120,75 @@ impl Block {
         tokens: usize,
         modulation: &Modulation,
         rope: &Rope,
-    ) {
+        group: &mut Group,
+    ) -> Result<(), Broken> {
         let len = branches * tokens * modulation.width;
+        let part = branches * tokens * self.heads * self.head;
         let Buffers { x, y, q, k, v, .. } = buffers;
         let attention = &self.to_self;
         let after = After::Modulate { shift: modulation.part(0), scale: modulation.part(1) };
         kernels::norm(&x[..len], modulation.width, Norm::Rms { eps: self.eps }, after, &mut y[..len]);
-        attention.query.write(&y[..len], Finish::Nothing, &mut q[..len]);
-        attention.key.write(&y[..len], Finish::Nothing, &mut k[..len]);
-        attention.value.write(&y[..len], Finish::Nothing, &mut v[..len]);
-        kernels::rms_norm_rope(&mut q[..len], &attention.query_norm, EPS, rope.cos(), rope.sin());
-        kernels::rms_norm_rope(&mut k[..len], &attention.key_norm, EPS, rope.cos(), rope.sin());
+        attention.query.write(&y[..len], Finish::Nothing, &mut q[..part]);
+        attention.key.write(&y[..len], Finish::Nothing, &mut k[..part]);
+        attention.value.write(&y[..len], Finish::Nothing, &mut v[..part]);
+        attention.norm(&mut q[..part], &mut k[..part], Some(rope), group)?;
         let size = self.size(branches, tokens, tokens);
-        kernels::attention(size, &q[..len], &k[..len], &v[..len], Bias::None, &mut y[..len]);
+        kernels::attention(size, &q[..part], &k[..part], &v[..part], Bias::None, &mut y[..part]);
         let finish = Finish::AddTo { to: &x[..len], gate: Some(modulation.part(2)) };
-        attention.out.write(&y[..len], finish, &mut q[..len]);
+        attention.out.write_summed(&y[..part], finish, &mut q[..len], group)?;
         swap(x, q);
+        Ok(())
     }
 
     /// Adds to the stream what each token takes from the text of its branch.
     pub(super) fn attend_text(
         &self,
         buffers: &mut Buffers,
-        branches: usize,
+        (branches, tokens): (usize, usize),
         text: &TextKeys,
-        text_tokens: usize,
         bias: Bias<'_>,
-    ) {
+        group: &mut Group,
+    ) -> Result<(), Broken> {
+        let text_tokens = text.keys.len() / (branches * self.heads * self.head);
+        let part = branches * tokens * self.heads * self.head;
         let Buffers { x, y, q, .. } = buffers;
         let attention = &self.to_text;
-        let width = self.heads * self.head;
-        attention.query.write(x, Finish::Nothing, y);
-        let (norm, after) = (Norm::Rms { eps: EPS }, After::Weight(&attention.query_norm));
-        kernels::norm(y, width, norm, after, q);
-        let size = self.size(branches, x.len() / width / branches, text_tokens);
-        kernels::attention(size, q, &text.keys, &text.values, bias, y);
-        attention.out.write(y, Finish::AddTo { to: x, gate: None }, q);
+        attention.query.write(x, Finish::Nothing, &mut q[..part]);
+        attention.norm(&mut q[..part], &mut [], None, group)?;
+        let size = self.size(branches, tokens, text_tokens);
+        kernels::attention(size, &q[..part], &text.keys, &text.values, bias, &mut y[..part]);
+        attention.out.write_summed(&y[..part], Finish::AddTo { to: x, gate: None }, q, group)?;
         swap(x, q);
+        Ok(())
     }
 
     /// Adds the feed-forward layer to the stream.
-    pub(super) fn feed(&self, buffers: &mut Buffers, modulation: &Modulation) {
+    pub(super) fn feed(
+        &self,
+        buffers: &mut Buffers,
+        modulation: &Modulation,
+        group: &mut Group,
+    ) -> Result<(), Broken> {
         let Buffers { x, y, q, hidden, .. } = buffers;
         let width = modulation.width;
         let after = After::Modulate { shift: modulation.part(3), scale: modulation.part(4) };
         kernels::norm(x, width, Norm::Rms { eps: self.eps }, after, y);
         let part = FEED_ROWS * width;
-        hidden.resize(4 * part.min(x.len()), 0.0);
+        hidden.resize(part.min(x.len()) / width * self.hidden, 0.0);
         for ((x, y), out) in x.chunks(part).zip(y.chunks(part)).zip(q.chunks_mut(part)) {
-            let hidden = &mut hidden[..4 * y.len()];
+            let hidden = &mut hidden[..y.len() / width * self.hidden];
             self.up.write(y, Finish::Gelu, hidden);
-            self.down.write(hidden, Finish::AddTo { to: x, gate: Some(modulation.part(5)) }, out);
+            let finish = Finish::AddTo { to: x, gate: Some(modulation.part(5)) };
+            self.down.write_summed(hidden, finish, out, group)?;
         }
         swap(x, q);
+        Ok(())
+    }
+
+    /// Numbers that are held.
+    pub(super) fn held(&self) -> usize {
+        let attentions = self.to_self.held() + self.to_text.held();
+        attentions + self.up.held() + self.down.held() + self.table.len()
     }
 
     fn size(&self, batch: usize, queries: usize, keys: usize) -> Heads {

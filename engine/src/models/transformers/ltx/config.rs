@@ -1,6 +1,9 @@
 //! The sizes in transformer/config.json. Switches that no release of LTX-Video uses are refused.
 
+use std::ops::Range;
+
 use crate::error::Error;
+use crate::parallel::Split;
 use crate::settings::Settings;
 
 /// The sizes of a transformer.
@@ -47,6 +50,12 @@ impl Config {
             return Err(settings.wrong("cross_attention_dim", message));
         }
         Ok(config)
+    }
+
+    /// Where a rank's heads lie in the stream.
+    pub(crate) fn columns(&self, split: &Split) -> Range<usize> {
+        let heads = split.part(self.heads);
+        heads.start * self.head..heads.end * self.head
     }
 
     /// Width of the stream: all heads side by side.

@@ -9,20 +9,25 @@ mod config;
 mod rope;
 
 use std::mem::swap;
+use std::ops::Range;
 
 use crate::error::Error;
 use crate::kernels::{self, After, Bias, Finish, Norm};
 use crate::layers::{Linear, TimestepEmbedding};
+use crate::parallel::{Broken, Group, Split};
 use crate::weights::Source;
 
 use block::{Block, Buffers, TextKeys};
 pub use config::Config;
 pub use rope::{Grid, Rope};
 
-/// A loaded transformer.
+/// A loaded transformer, or one rank's part of it: whole heads of each attention, as much of each feed-forward layer, and
+/// all of the rest.
 #[derive(Debug)]
 pub struct Transformer {
     config: Config,
+    /// Where this rank's heads lie in the stream.
+    columns: Range<usize>,
     enter: Linear,
     time: TimestepEmbedding,
     modulation: Linear,
@@ -36,7 +41,6 @@ pub struct Transformer {
 #[derive(Debug)]
 pub struct Context {
     branches: usize,
-    tokens: usize,
     /// What is added to the score of each token, `(branches, tokens)`; none where every token counts.
     mask: Option<Vec<f32>>,
     blocks: Vec<TextKeys>,
@@ -48,8 +52,9 @@ const HIDDEN: f32 = -10_000.0;
 
 impl Transformer {
     /// # Errors
-    /// As `Source::take`.
-    pub fn load(config: Config, source: &mut Source) -> Result<Self, Error> {
+    /// As `Source::take`; `Unsupported` for a split that leaves a rank without a head.
+    pub fn load(config: Config, source: &mut Source, split: &Split) -> Result<Self, Error> {
+        split.check("the transformer", config.heads)?;
         let width = config.width();
         let mut root = source.root();
         let mut time = root.at("time_embed");
@@ -61,7 +66,7 @@ impl Transformer {
             Linear::load(text.at("linear_2"), width, width, true)?,
         ];
         let blocks = (0..config.layers)
-            .map(|i| Block::load(root.at(format_args!("transformer_blocks.{i}")), &config))
+            .map(|i| Block::load(root.at(format_args!("transformer_blocks.{i}")), &config, split))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             enter: Linear::load(root.at("proj_in"), config.in_channels, width, true)?,
@@ -71,6 +76,7 @@ impl Transformer {
             blocks,
             last_table: root.take("scale_shift_table", &[2, width])?.into_vec(),
             leave: Linear::load(root.at("proj_out"), width, config.out_channels, true)?,
+            columns: config.columns(split),
             config,
         })
     }
@@ -79,8 +85,26 @@ impl Transformer {
         &self.config
     }
 
+    /// The turns of this rank's heads for the tokens of `grid`.
+    pub fn rope(&self, grid: Grid) -> Rope {
+        let width = self.config.width();
+        Rope::new(grid, width).columns(width, self.columns.clone())
+    }
+
+    /// Numbers that are held: those that are split, and those that every rank has.
+    pub fn held(&self) -> [usize; 2] {
+        let blocks: usize = self.blocks.iter().map(Block::held).sum();
+        let [first, second] = &self.text;
+        let linears = [&self.enter, &self.modulation, first, second, &self.leave];
+        let others = linears.into_iter().map(Linear::held).sum::<usize>() + self.time.held();
+        [blocks, others + self.last_table.len()]
+    }
+
     /// Prepares the text of one or more branches: each is `(tokens, caption channels)` of the tokens that count.
-    pub fn context(&self, branches: &[&[f32]]) -> Context {
+    ///
+    /// # Errors
+    /// When the gang breaks.
+    pub fn context(&self, branches: &[&[f32]], group: &mut Group) -> Result<Context, Broken> {
         let channels = self.config.caption_channels;
         let counts: Vec<usize> = branches.iter().map(|b| b.len() / channels).collect();
         let tokens = counts.iter().copied().max().unwrap_or(0);
@@ -93,8 +117,9 @@ impl Transformer {
             counts.iter().flat_map(shown).collect()
         });
         let states = self.text[1].apply(&self.text[0].apply(&states, Finish::Gelu), Finish::Nothing);
-        let blocks = self.blocks.iter().map(|block| block.text_keys(&states)).collect();
-        Context { branches: branches.len(), tokens, mask, blocks, buffers: Buffers::default() }
+        let blocks =
+            self.blocks.iter().map(|block| block.text_keys(&states, group)).collect::<Result<_, _>>()?;
+        Ok(Context { branches: branches.len(), mask, blocks, buffers: Buffers::default() })
     }
 
     /// The velocity of each branch, `(branches, tokens, out channels)`, of the one `latents (tokens, in channels)`
@@ -102,17 +127,18 @@ impl Transformer {
     /// `(branches, tokens, width)`.
     ///
     /// # Errors
-    /// `OutOfMemory`.
+    /// `OutOfMemory`, or when the gang breaks.
     pub fn forward(
         &self,
         latents: &[f32],
         timestep: f32,
         rope: &Rope,
         context: &mut Context,
+        group: &mut Group,
         seen: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<Vec<f32>, Error> {
         let (width, tokens) = (self.config.width(), latents.len() / self.config.in_channels);
-        let Context { branches, tokens: text_tokens, mask, blocks, buffers } = context;
+        let Context { branches, mask, blocks, buffers } = context;
         buffers.resize(*branches * tokens * width)?;
         self.enter.write(latents, Finish::Nothing, &mut buffers.x[..tokens * width]);
         let mut embedded = self.time.apply(timestep);
@@ -124,12 +150,12 @@ impl Transformer {
             let modulation = block.modulation(&modulation);
             // Until the first block looks at the text, all branches are the same: that part is done once.
             let distinct = if i == 0 { 1 } else { *branches };
-            block.attend_self(buffers, distinct, tokens, &modulation, rope);
+            block.attend_self(buffers, distinct, tokens, &modulation, rope, group)?;
             if i == 0 {
                 buffers.spread(tokens * width);
             }
-            block.attend_text(buffers, *branches, text, *text_tokens, bias);
-            block.feed(buffers, &modulation);
+            block.attend_text(buffers, (*branches, tokens), text, bias, group)?;
+            block.feed(buffers, &modulation, group)?;
             seen(i, &buffers.x);
         }
         let [shift, scale]: [Vec<f32>; 2] = std::array::from_fn(|i| {

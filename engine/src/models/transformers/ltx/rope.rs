@@ -4,6 +4,9 @@
 //! of the frequency shows in the angle.
 
 use std::f64::consts::PI;
+use std::ops::Range;
+
+use crate::kernels::Turns;
 
 /// Positions are told as shares of a clip of these frames, height and width.
 const BASE: [f32; 3] = [20.0, 2048.0, 2048.0];
@@ -48,6 +51,22 @@ impl Rope {
             }
         }
         Self { cos, sin }
+    }
+
+    /// The same for the `columns` of a stream of `width` alone.
+    #[must_use]
+    pub fn columns(self, width: usize, columns: Range<usize>) -> Self {
+        if columns.len() == width {
+            return self;
+        }
+        let part = |all: &[f32]| -> Vec<f32> {
+            all.chunks_exact(width).flat_map(|row| row[columns.clone()].iter().copied()).collect()
+        };
+        Self { cos: part(&self.cos), sin: part(&self.sin) }
+    }
+
+    pub(super) fn turns(&self) -> Turns<'_> {
+        Turns { cos: &self.cos, sin: &self.sin }
     }
 
     /// `(tokens, width)`.
