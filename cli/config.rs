@@ -54,11 +54,12 @@ struct WorkerFile {
     name: Option<String>,
     tags: Option<Vec<String>>,
     insecure: Option<bool>,
+    checkpoint_ms: Option<u64>,
 }
 
 impl Settings for WorkerFile {
     const KEYS: &'static [&'static str] =
-        &["coordinator", "data_dir", "devices", "threads", "name", "tags", "insecure"];
+        &["coordinator", "data_dir", "devices", "threads", "name", "tags", "insecure", "checkpoint_ms"];
 }
 
 /// `~/.config/croft/client.toml`
@@ -103,6 +104,7 @@ pub(crate) struct Worker {
     pub(crate) name: Option<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) insecure: bool,
+    pub(crate) checkpoint_ms: Option<u64>,
 }
 
 /// A variable of the environment; one that is not text counts as absent.
@@ -180,6 +182,7 @@ pub(crate) fn worker(flags: args::Worker) -> Result<Worker, Failed> {
         name: flags.name.or(file.name),
         tags: flags.tags.or(file.tags).unwrap_or_default(),
         insecure: flags.insecure || file.insecure.unwrap_or(false),
+        checkpoint_ms: file.checkpoint_ms,
     })
 }
 

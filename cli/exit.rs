@@ -156,7 +156,8 @@ mod tests {
         let failed = Failed::from(tonic::Status::unavailable("connection refused"));
         assert_eq!(failed.exit, Exit::Unreachable);
         assert!(failed.messages[0].help.as_ref().is_some_and(|help| help.contains("is this its address")));
-        let details = ErrorDetails::with_error_info("STATE_STORE", "croft", [("why", "full")]);
+        let details =
+            ErrorDetails::with_error_info("STATE_STORE", "croft", [("why".to_owned(), "full".to_owned())]);
         let full =
             tonic::Status::with_error_details(Code::Unavailable, "nothing can be written now", details);
         assert!(Failed::from(full).messages[0].help.as_ref().is_some_and(|help| help.contains("is there")));

@@ -40,7 +40,8 @@ impl Effects {
                         let is_done = matches!(&event, Event::Published { outcome: Ok(_), .. });
                         // Until the outcome is durable the attempt's files may be asked for again.
                         if handle.tell(move |_| Some(event), |_| ()).await.is_ok() && is_done {
-                            publisher.collect(&prefix).await;
+                            // With what earlier attempts of the task left to go on from.
+                            publisher.collect(task_folder(&prefix)).await;
                         }
                     }
                     .instrument(span),
@@ -53,4 +54,9 @@ impl Effects {
             }
         }
     }
+}
+
+/// Where all attempts of a task lie, given the prefix of one.
+fn task_folder(prefix: &str) -> &str {
+    prefix.rsplit_once('/').map_or(prefix, |(task, _)| task)
 }

@@ -20,6 +20,8 @@ const EVERY: Duration = Duration::from_secs(3_600);
 /// Prefixes removed by one look; the rest waits for the next.
 const REMOVED_MAX: usize = 1_000;
 const ROOT: &str = ".attempts";
+/// Beside a task's attempts: the steps that the next one goes on from.
+const KEPT: &str = "checkpoints";
 
 /// Looks until `end`.
 pub(crate) async fn run(
@@ -69,10 +71,17 @@ fn dead(desk: &mut Desk, prefixes: BTreeSet<String>) -> Vec<String> {
     prefixes.into_iter().filter(|prefix| attempt(&desk.farm, prefix).is_some_and(|known| !known)).collect()
 }
 
-/// Whether the attempt of a prefix counts; `None` for what is no attempt's.
+/// Whether the attempt of a prefix counts, or its task may still go on from the steps that were kept; `None` for what is
+/// neither.
 fn attempt(farm: &Farm, prefix: &str) -> Option<bool> {
     let parts: Vec<&str> = prefix.split('/').collect();
     let [ROOT, job, layer, task, attempt] = parts[..] else { return None };
+    if attempt == KEPT {
+        let job = JobId::new(job).ok()?;
+        let task = task.parse::<u32>().ok()?.checked_sub(1)?;
+        let Some(layer) = farm.layer_index(&job, layer) else { return Some(false) };
+        return Some(farm.task(&TaskId { job, layer, task }).is_some_and(|task| !task.state.settled()));
+    }
     let (number, fence) = attempt.split_once('-')?;
     let (number, fence) = (number.parse().ok()?, Fence(u64::from_str_radix(fence, 16).ok()?));
     let job = JobId::new(job).ok()?;
@@ -95,5 +104,6 @@ mod tests {
             assert_eq!(attempt(&farm, odd), None, "{odd}");
         }
         assert_eq!(attempt(&farm, ".attempts/gone/clip/0001/1-7f"), Some(false));
+        assert_eq!(attempt(&farm, ".attempts/gone/clip/0001/checkpoints"), Some(false));
     }
 }

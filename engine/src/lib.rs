@@ -4,6 +4,7 @@
 
 mod builtin;
 pub mod card;
+pub mod checkpoint;
 pub mod codecs;
 pub mod error;
 pub mod files;

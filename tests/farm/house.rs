@@ -124,6 +124,16 @@ impl Coordinator {
         self.workers.push((name.to_owned(), Process(child)));
     }
 
+    /// A worker whose renders keep every step.
+    pub(crate) fn careful_worker(&mut self, name: &str) {
+        let config = self.dir.path().join("careful.toml");
+        fs::write(&config, "checkpoint_ms = 1\n").expect("written");
+        self.worker_with(name, |mut command| {
+            command.arg("--config").arg(&config);
+            command
+        });
+    }
+
     /// What a worker has said so far.
     pub(crate) fn log(&self, worker: &str) -> String {
         fs::read_to_string(self.dir.path().join(format!("{worker}.log"))).expect("a log")
@@ -201,8 +211,13 @@ impl Watch {
 
     /// A worker's name, once one renders a step of the job.
     pub(crate) fn until_denoising(&mut self) -> String {
-        let event =
-            self.until(|e| e["progress"]["stage"] == "DENOISE" && e["progress"]["step"].as_u64() > Some(0));
+        self.until_step(1)
+    }
+
+    /// The same, once it has come so far.
+    pub(crate) fn until_step(&mut self, step: u64) -> String {
+        let event = self
+            .until(|e| e["progress"]["stage"] == "DENOISE" && e["progress"]["step"].as_u64() >= Some(step));
         let device = event["progress"]["device"].as_str().expect("a device").to_owned();
         device.split('/').nth(1).expect("workers/NAME/devices/N").to_owned()
     }

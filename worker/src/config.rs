@@ -21,6 +21,8 @@ pub struct Config {
     /// Asks for plaintext. On loopback it changes nothing, and anywhere else plaintext is refused all the same.
     pub insecure: bool,
     pub rank: RankProgram,
+    /// A render keeps a step when the last one that it kept is older than this, milliseconds; 0 for never.
+    pub checkpoint_ms: u64,
 }
 
 /// Which devices a worker offers.
@@ -52,6 +54,7 @@ impl Default for Config {
             tags: Vec::new(),
             insecure: false,
             rank: RankProgram::Noop,
+            checkpoint_ms: 3_000,
         }
     }
 }

@@ -50,6 +50,7 @@ pub(crate) struct Device {
     pub(crate) said: mpsc::Sender<Said>,
     pub(crate) progress: mpsc::Sender<WorkerMessage>,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) checkpoint_ms: u64,
 }
 
 impl Device {
@@ -162,6 +163,7 @@ impl Device {
             target: &target,
             said: &self.progress,
             shutdown: &self.shutdown,
+            checkpoint_ms: self.checkpoint_ms,
         };
         let (ending, after) = bench.run(warm, assignment, &mut self.revokes).await;
         *rank = match after {

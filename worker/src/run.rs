@@ -69,6 +69,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
             said: said.clone(),
             progress: progress.clone(),
             shutdown: stop.clone(),
+            checkpoint_ms: config.checkpoint_ms,
         };
         tasks.spawn(device.run());
     }

@@ -1,7 +1,7 @@
 //! The sidecar: everything about one output that its bytes do not say. The fixed part comes from the coordinator, the
 //! rest is known here.
 
-use croft_proto::v1::{Artifact, Assignment, AttemptTimes, Recipe, param_value};
+use croft_proto::v1::{Artifact, Assignment, AttemptTimes, RankResumed, Recipe, param_value};
 use serde_json::{Map, Value, json};
 
 /// What the coordinator looks for under an attempt's prefix.
@@ -18,6 +18,8 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) finished: &'a str,
     pub(crate) times: AttemptTimes,
     pub(crate) peak_memory_bytes: u64,
+    /// Where it went on, if it did not begin at the beginning.
+    pub(crate) resumed: Option<RankResumed>,
 }
 
 /// The sidecar of an attempt that made `artifacts`.
@@ -55,6 +57,9 @@ pub(crate) fn write(
     });
     if let Value::Object(rest) = rest {
         sidecar.extend(rest);
+    }
+    if let Some(RankResumed { attempt, step }) = at.resumed {
+        sidecar.insert("resumed_from".to_owned(), json!({ "attempt": attempt, "step": step }));
     }
     let mut bytes = format!("{:#}", Value::Object(sidecar)).into_bytes();
     bytes.push(b'\n');
@@ -127,6 +132,7 @@ mod tests {
             finished: "b",
             times: AttemptTimes::default(),
             peak_memory_bytes: 9,
+            resumed: Some(RankResumed { attempt: 1, step: 4 }),
         };
         let file =
             Artifact { path: "clips/7/0001.png".to_owned(), digest: "ab".to_owned(), ..Artifact::default() };
@@ -137,6 +143,7 @@ mod tests {
         assert_eq!(sidecar["seed"], 7);
         assert_eq!(sidecar["params"], json!({"steps": 10, "guidance": 2.5}));
         assert_eq!(sidecar["attempt"], 2);
+        assert_eq!(sidecar["resumed_from"], json!({"attempt": 1, "step": 4}));
         assert_eq!(sidecar["artifacts"][0]["path"], "clips/7/0001.png");
         let broken = Assignment { sidecar_json: "[]".to_owned(), ..assignment };
         assert!(write(&broken, &at, &[file]).is_err(), "half a sidecar is none");

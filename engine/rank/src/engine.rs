@@ -2,14 +2,14 @@
 
 use std::{path::Path, time::Instant};
 
-use croft_engine::{
-    pipelines::Pipeline,
-    progress::{Observer, Stage},
-    request::Request,
-};
-use croft_proto::v1::{AttemptTimes, ExitCause, RankDone, RankFailed, RankRender, Recipe};
+use croft_engine::{checkpoint, parallel::Group, pipelines::Pipeline, progress::Stage, request::Request};
+use croft_proto::v1::{AttemptTimes, ExitCause, RankDone, RankFailed, RankRender, RankResumed, Recipe};
 
-use crate::{convert, save};
+use crate::{
+    convert,
+    halfway::{self, Keeper, Tells},
+    save,
+};
 
 /// The model of scheduling benchmarks: it makes nothing.
 const NOOP: &str = "builtin://noop";
@@ -24,7 +24,7 @@ impl Engine {
     pub(crate) fn render(
         &mut self,
         render: &RankRender,
-        observer: &mut dyn Observer,
+        observer: &mut dyn Tells,
     ) -> Result<RankDone, RankFailed> {
         let fail = |cause: ExitCause, message: &str, remedy: &str| RankFailed {
             id: render.id,
@@ -37,6 +37,7 @@ impl Engine {
         };
         let mut times = AttemptTimes::default();
         let mut files = Vec::new();
+        let mut resumed = None;
         if recipe.model != NOOP {
             let began = Instant::now();
             let pipeline = self.warm(recipe, observer).map_err(|error| match error {
@@ -60,8 +61,15 @@ impl Engine {
                 &params,
             )
             .map_err(|error| convert::failed(render.id, &error))?;
-            let clip =
-                pipeline.render(&request, observer).map_err(|error| convert::failed(render.id, &error))?;
+            let identity = checkpoint::identity(pipeline.card(), &request);
+            let found = halfway::newest(&render.resume, &identity);
+            resumed =
+                found.as_ref().map(|found| RankResumed { attempt: found.attempt, step: found.halfway.step });
+            let mut keeper = Keeper::new(observer, render, identity);
+            let halfway = found.map(|found| found.halfway);
+            let clip = pipeline
+                .render_in(&request, halfway, &mut Group::solo(), &mut keeper)
+                .map_err(|error| convert::failed(render.id, &error))?;
             times.encode_ms = clip.times.encode_ms as u64;
             times.denoise_ms = clip.times.denoise_ms as u64;
             times.decode_ms = clip.times.decode_ms as u64;
@@ -71,11 +79,12 @@ impl Engine {
                 .map_err(|error| error.failed(render.id))?;
             times.save_ms = elapsed(began);
         }
-        Ok(RankDone { id: render.id, files, times: Some(times), peak_memory_bytes: peak_memory_bytes() })
+        let peak_memory_bytes = peak_memory_bytes();
+        Ok(RankDone { id: render.id, files, times: Some(times), peak_memory_bytes, resumed })
     }
 
     /// The pipeline of the recipe's model, loaded unless it is the warm one.
-    fn warm(&mut self, recipe: &Recipe, observer: &mut dyn Observer) -> Result<&mut Pipeline, Cold> {
+    fn warm(&mut self, recipe: &Recipe, observer: &mut dyn Tells) -> Result<&mut Pipeline, Cold> {
         let fits = |(model, pipeline): &(String, Pipeline)| {
             *model == recipe.model && pipeline.card().digest == recipe.model_digest
         };

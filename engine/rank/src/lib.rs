@@ -5,6 +5,7 @@
 
 mod convert;
 mod engine;
+mod halfway;
 mod save;
 mod serve;
 mod socket;

@@ -15,10 +15,13 @@ use std::{
 use croft_engine::progress::{Observer, Stage};
 use croft_proto::{
     PROTOCOL, frame,
-    v1::{ExitCause, FromRank, RankFailed, RankProgress, RankReady, RankRender, ToRank, from_rank, to_rank},
+    v1::{
+        ExitCause, FromRank, RankCheckpoint, RankFailed, RankProgress, RankReady, RankRender, ToRank,
+        from_rank, to_rank,
+    },
 };
 
-use crate::{convert, engine::Engine};
+use crate::{convert, engine::Engine, halfway::Tells};
 
 /// Renders that may wait; a worker sends the next one when the last was answered.
 const WAITING_MAX: usize = 4;
@@ -148,6 +151,14 @@ impl Watched<'_> {
         let progress = RankProgress { id: self.id, stage: convert::stage(stage).into(), step, steps };
         // A worker that is gone shows at the next read; progress is nobody's loss.
         let _ = self.worker.say(from_rank::What::Progress(progress));
+    }
+}
+
+impl Tells for Watched<'_> {
+    fn kept(&mut self, step: u32, file: &str) {
+        let kept = RankCheckpoint { id: self.id, step, file: file.to_owned() };
+        // As with progress.
+        let _ = self.worker.say(from_rank::What::Checkpoint(kept));
     }
 }
 

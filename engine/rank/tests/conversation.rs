@@ -38,7 +38,7 @@ impl Rank {
             let message: FromRank = frame::read(&mut self.stream).expect("whole").expect("it answers");
             match message.what.expect("a known message") {
                 from_rank::What::Progress(progress) if progress.steps > 0 => steps.push(progress.step),
-                from_rank::What::Progress(_) => {}
+                from_rank::What::Progress(_) | from_rank::What::Checkpoint(_) => {}
                 from_rank::What::Done(done) => return (Ok(done), steps),
                 from_rank::What::Failed(failed) => return (Err(failed), steps),
                 from_rank::What::Ready(_) => panic!("ready twice"),

@@ -4436,9 +4436,16 @@ pub struct RankRender {
     pub job: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
     pub task: ::prost::alloc::string::String,
-    /// next tag: 7
     #[prost(uint32, tag = "6")]
     pub attempt: u32,
+    /// Files of earlier attempts, the newest first: it goes on from the first that is whole and of this render.
+    #[prost(string, repeated, tag = "7")]
+    pub resume: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// A step is kept when the last one that was kept is older than this; 0 for never.
+    ///
+    /// next tag: 9
+    #[prost(uint64, tag = "8")]
+    pub checkpoint_ms: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RankCancel {
@@ -4451,7 +4458,7 @@ pub struct RankCancel {
 pub struct RankShutdown {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FromRank {
-    #[prost(oneof = "from_rank::What", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "from_rank::What", tags = "1, 2, 3, 4, 5")]
     pub what: ::core::option::Option<from_rank::What>,
 }
 /// Nested message and enum types in `FromRank`.
@@ -4466,6 +4473,8 @@ pub mod from_rank {
         Done(super::RankDone),
         #[prost(message, tag = "4")]
         Failed(super::RankFailed),
+        #[prost(message, tag = "5")]
+        Checkpoint(super::RankCheckpoint),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4488,6 +4497,20 @@ pub struct RankProgress {
     #[prost(uint32, tag = "4")]
     pub steps: u32,
 }
+/// A step was kept: whoever has the file can go on from it. An older one is of no use any more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RankCheckpoint {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Steps that are done.
+    #[prost(uint32, tag = "2")]
+    pub step: u32,
+    /// Relative to the scratch folder.
+    ///
+    /// next tag: 4
+    #[prost(string, tag = "3")]
+    pub file: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RankDone {
     #[prost(uint64, tag = "1")]
@@ -4498,10 +4521,22 @@ pub struct RankDone {
     #[prost(message, optional, tag = "3")]
     pub times: ::core::option::Option<AttemptTimes>,
     /// Bytes the process has held at most.
-    ///
-    /// next tag: 5
     #[prost(uint64, tag = "4")]
     pub peak_memory_bytes: u64,
+    /// Where it went on, if it did not begin at the beginning.
+    ///
+    /// next tag: 6
+    #[prost(message, optional, tag = "5")]
+    pub resumed: ::core::option::Option<RankResumed>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RankResumed {
+    /// The attempt that had come so far, and its step.
+    #[prost(uint32, tag = "1")]
+    pub attempt: u32,
+    /// next tag: 3
+    #[prost(uint32, tag = "2")]
+    pub step: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RankFailed {

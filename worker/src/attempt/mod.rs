@@ -1,5 +1,6 @@
 //! One attempt, from its assignment to its ending: render, save, report. Every wait in it has an end.
 
+mod keep;
 mod save;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::keep::Keep;
 use crate::{clock, convert, rank::Rank, scratch::Scratch, sidecar::Circumstances, target::Target};
 
 /// What a rank gets to end its step after a cancel.
@@ -34,6 +36,8 @@ pub(crate) struct Bench<'a> {
     /// Progress goes here; dropped where nobody listens.
     pub(crate) said: &'a mpsc::Sender<WorkerMessage>,
     pub(crate) shutdown: &'a CancellationToken,
+    /// A step is kept this often, milliseconds; 0 for never.
+    pub(crate) checkpoint_ms: u64,
 }
 
 /// How an attempt ended.
@@ -78,11 +82,15 @@ impl Bench<'_> {
         };
         let deadline = Deadline::new(assignment, Instant::now());
         let engine_version = rank.engine_version().to_owned();
+        let mut keep = Keep::new(self.target, assignment, folder.path());
         let (rendered, after) =
-            self.render(rank, assignment, &attempt, folder.path(), &deadline, revokes).await;
+            self.render(rank, assignment, folder.path(), &mut keep, &deadline, revokes).await;
         let rendered = match rendered {
             Ok(rendered) => rendered,
-            Err(failure) => return (Err(failure), after),
+            Err(failure) => {
+                keep.finish().await;
+                return (Err(failure), after);
+            }
         };
         let circumstances = Circumstances {
             worker: self.worker,
@@ -93,6 +101,7 @@ impl Bench<'_> {
             finished: &clock::now(),
             times: rendered.times.unwrap_or_default(),
             peak_memory_bytes: rendered.peak_memory_bytes,
+            resumed: rendered.resumed,
         };
         let ending = tokio::select! {
             ending = self.save(assignment, &attempt, folder.path(), &rendered, &circumstances, &deadline) => ending,
@@ -106,12 +115,16 @@ impl Bench<'_> {
         &self,
         mut rank: Rank,
         assignment: &Assignment,
-        attempt: &AttemptRef,
         folder: &std::path::Path,
+        keep: &mut Keep,
         deadline: &Deadline,
         revokes: &mut mpsc::Receiver<Revoke>,
     ) -> (Result<RankDone, Failure>, After) {
+        let attempt = &assignment.attempt.clone().unwrap_or_default();
+        let resume = if attempt.attempt > 1 { keep.fetch().await } else { Vec::new() };
         let render = RankRender {
+            resume,
+            checkpoint_ms: self.checkpoint_ms,
             recipe: assignment.recipe.clone(),
             scratch: folder.display().to_string(),
             job: attempt.job.clone(),
@@ -150,6 +163,7 @@ impl Bench<'_> {
                         }
                         return (Err(failure), After::Warm(Box::new(rank)));
                     }
+                    Some(from_rank::What::Checkpoint(step)) if step.id == id => keep.kept(step),
                     // Of an earlier render, or of a newer rank.
                     Some(_) => {}
                     None => {
@@ -157,6 +171,7 @@ impl Bench<'_> {
                         return (Err(stopping.map_or(crashed, |(_, asked)| asked)), After::Gone);
                     }
                 },
+                () = keep.arrived(), if keep.is_sending() => {}
                 stop = self.stop(attempt, deadline, revokes), if stopping.is_none() => {
                     let at_once = !matches!(stop, Stop::Revoked { now: false });
                     let failure = self.stopped(stop);

@@ -46,6 +46,7 @@ impl House {
             target: &target,
             said: &said,
             shutdown: &self.shutdown,
+            checkpoint_ms: 0,
         };
         let (ending, after) = bench.run(rank, &assignment, &mut self.revokes).await;
         drop(said);

@@ -44,6 +44,7 @@ impl House {
             said: say,
             progress: tell,
             shutdown: shutdown.clone(),
+            checkpoint_ms: 0,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(device.run());

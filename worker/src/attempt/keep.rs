@@ -1,0 +1,200 @@
+//! Steps that a rank has kept, on their way into the store; and those of earlier attempts, on their way back.
+//!
+//! They lie beside the attempts of their task, in `.attempts/{job}/{layer}/{task}/checkpoints`, since the next attempt needs
+//! what the last one leaves. Losing one costs some steps and nothing else, so nothing here fails an attempt. A worker that
+//! does not see the store itself keeps nothing.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use croft_proto::v1::{Assignment, RankCheckpoint};
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use tokio::{task::JoinSet, time::timeout};
+
+use crate::target::Target;
+
+const FOLDER: &str = "checkpoints";
+/// The newest of a task that are tried; more than one, since one may be damaged.
+const FETCHED: usize = 3;
+/// A store that takes longer does without, or is done without.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// At the end of an attempt that another goes on from; its device is held meanwhile.
+const LAST: Duration = Duration::from_millis(1_500);
+
+/// The kept steps of one attempt.
+#[derive(Debug)]
+pub(super) struct Keep {
+    store: Option<Arc<dyn ObjectStore>>,
+    /// Where the task's lie in the store.
+    root: Path,
+    folder: PathBuf,
+    /// One at most; the newest of those that came meanwhile goes next.
+    sending: JoinSet<Option<Path>>,
+    waiting: Option<RankCheckpoint>,
+    /// The last one there.
+    sent: Option<Path>,
+}
+
+impl Keep {
+    pub(super) fn new(target: &Target, assignment: &Assignment, folder: &std::path::Path) -> Self {
+        let task = assignment.prefix.rsplit_once('/').map_or("", |(task, _)| task);
+        let root = Path::parse(format!("{task}/{FOLDER}")).ok();
+        Self {
+            store: target.store().filter(|_| root.is_some()),
+            root: root.unwrap_or_default(),
+            folder: folder.to_owned(),
+            sending: JoinSet::new(),
+            waiting: None,
+            sent: None,
+        }
+    }
+
+    /// Brings what earlier attempts have kept into the attempt's folder: paths, the newest first.
+    pub(super) async fn fetch(&self) -> Vec<String> {
+        let Some(store) = &self.store else { return Vec::new() };
+        let fetched = async {
+            let mut found: Vec<Path> =
+                store.list(Some(&self.root)).map_ok(|file| file.location).try_collect().await?;
+            found.sort_unstable_by(|a, b| b.cmp(a));
+            let mut files = Vec::new();
+            for (at, place) in found.iter().take(FETCHED).enumerate() {
+                let bytes = store.get(place).await?.bytes().await?;
+                let file = self.folder.join(format!("resume-{at}.safetensors"));
+                match tokio::fs::write(&file, bytes).await {
+                    Ok(()) => files.push(file.display().to_string()),
+                    Err(error) => tracing::warn!(%error, "a kept step does not fit on this disk"),
+                }
+            }
+            Ok::<_, object_store::Error>(files)
+        };
+        match timeout(PATIENCE, fetched).await {
+            Ok(Ok(files)) => files,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "earlier steps cannot be read: it begins at the beginning");
+                Vec::new()
+            }
+            Err(_) => {
+                tracing::warn!("earlier steps are not read in time: it begins at the beginning");
+                Vec::new()
+            }
+        }
+    }
+
+    /// The rank has kept a step.
+    pub(super) fn kept(&mut self, step: RankCheckpoint) {
+        if let Some(older) = self.waiting.replace(step) {
+            // Never sent, and of no use beside a newer one.
+            let _ = std::fs::remove_file(self.folder.join(older.file));
+        }
+        self.send();
+    }
+
+    /// Whether something is on its way.
+    pub(super) fn is_sending(&self) -> bool {
+        !self.sending.is_empty()
+    }
+
+    /// Returns when what is on its way has arrived, or did not.
+    pub(super) async fn arrived(&mut self) {
+        if let Some(Ok(Some(place))) = self.sending.join_next().await {
+            self.sent = Some(place);
+        }
+        self.send();
+    }
+
+    /// The attempt ends and another may go on from it: the newest step gets there, if that is soon done.
+    pub(super) async fn finish(&mut self) {
+        let all = async {
+            while self.is_sending() {
+                self.arrived().await;
+            }
+        };
+        if timeout(LAST, all).await.is_err() {
+            tracing::warn!("the newest step did not reach the store in time");
+        }
+    }
+
+    fn send(&mut self) {
+        if self.is_sending() {
+            return;
+        }
+        let (Some(store), Some(step)) = (self.store.clone(), self.waiting.take()) else { return };
+        let place = self.root.clone().join(format!("{:05}.safetensors", step.step));
+        let file = self.folder.join(&step.file);
+        let before = self.sent.take();
+        self.sending.spawn(async move {
+            let sent = async {
+                let bytes = tokio::fs::read(&file).await.map_err(|error| error.to_string())?;
+                store.put(&place, bytes.into()).await.map_err(|error| error.to_string())?;
+                Ok::<_, String>(())
+            };
+            let sent = timeout(PATIENCE, sent).await.unwrap_or_else(|_| Err("it takes too long".to_owned()));
+            // It is there, or the next one will be.
+            let _ = tokio::fs::remove_file(&file).await;
+            match sent {
+                Ok(()) => {
+                    if let Some(before) = before {
+                        // A stale one that stays costs some room until its task is done.
+                        let _ = store.delete(&before).await;
+                    }
+                    Some(place)
+                }
+                Err(error) => {
+                    tracing::warn!(error, step = step.step, "a step was not kept");
+                    before
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    fn assignment() -> Assignment {
+        Assignment { prefix: ".attempts/j/l/0001/2-7".to_owned(), ..Assignment::default() }
+    }
+
+    fn keep(store: &Arc<dyn ObjectStore>, dir: &tempfile::TempDir) -> Keep {
+        Keep::new(&Target::Store(Arc::clone(store)), &assignment(), dir.path())
+    }
+
+    async fn kept(keep: &mut Keep, dir: &tempfile::TempDir, step: u32) {
+        let file = format!("checkpoint-{step:05}.safetensors");
+        std::fs::write(dir.path().join(&file), step.to_string()).expect("written");
+        keep.kept(RankCheckpoint { id: 1, step, file });
+    }
+
+    #[tokio::test]
+    async fn the_newest_step_of_an_attempt_is_found_by_the_next() {
+        let (dir, store) = (tempfile::tempdir().expect("scratch"), Arc::new(InMemory::new()) as _);
+        let mut first = keep(&store, &dir);
+        assert!(first.fetch().await.is_empty());
+        for step in [2, 4, 10] {
+            kept(&mut first, &dir, step).await;
+        }
+        first.finish().await;
+        let left: Vec<_> = std::fs::read_dir(dir.path()).expect("a folder").collect();
+        assert!(left.is_empty(), "what was sent or overtaken takes no room here: {left:?}");
+        let found = keep(&store, &dir).fetch().await;
+        assert_eq!(found.len(), 1, "the newest alone is kept: {found:?}");
+        assert_eq!(std::fs::read_to_string(&found[0]).expect("a file"), "10");
+    }
+
+    #[tokio::test]
+    async fn of_several_the_newest_comes_first() {
+        let (dir, store) = (tempfile::tempdir().expect("scratch"), Arc::new(InMemory::new()) as _);
+        for step in [9, 30, 100, 11] {
+            let mut other = keep(&store, &dir);
+            kept(&mut other, &dir, step).await;
+            other.finish().await;
+        }
+        let found = keep(&store, &dir).fetch().await;
+        let steps: Vec<String> =
+            found.iter().map(|file| std::fs::read_to_string(file).expect("a file")).collect();
+        assert_eq!(steps, ["100", "30", "11"]);
+    }
+}
