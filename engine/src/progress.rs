@@ -35,6 +35,10 @@ pub trait Observer {
     /// The latents after a step, `(tokens, channels)`; the same step is announced by `step` next.
     fn latents(&mut self, _step: u32, _latents: &[f32]) {}
 
+    /// The render ends here, with `step` steps done, for it was cancelled or another rank is gone: these latents can be taken
+    /// up elsewhere.
+    fn halted(&mut self, _step: u32, _latents: &[f32]) {}
+
     /// The transformer's stream after block `block`, `(branches, tokens, width)`; for comparing with other engines.
     fn block(&mut self, _block: usize, _stream: &[f32]) {}
 

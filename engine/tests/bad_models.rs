@@ -166,21 +166,30 @@ fn weights_that_are_not_numbers_never_become_a_clip() {
 }
 
 #[test]
-fn a_cancelled_render_ends_after_the_step_it_is_in() {
-    struct Impatient(u32);
+fn a_cancelled_render_ends_after_the_step_it_is_in_and_hands_that_step_over() {
+    #[derive(Default)]
+    struct Impatient {
+        step: u32,
+        latents: Vec<f32>,
+        halted: Option<(u32, Vec<f32>)>,
+    }
     impl Observer for Impatient {
-        fn step(&mut self, step: u32, _steps: u32) {
-            self.0 = step;
+        fn latents(&mut self, step: u32, latents: &[f32]) {
+            (self.step, self.latents) = (step, latents.to_vec());
+        }
+        fn halted(&mut self, step: u32, latents: &[f32]) {
+            self.halted = Some((step, latents.to_vec()));
         }
         fn cancelled(&self) -> bool {
-            self.0 >= 2
+            self.step >= 2
         }
     }
     let mut pipeline = Pipeline::load(&model("ltx")).unwrap();
-    let mut observer = Impatient(0);
+    let mut observer = Impatient::default();
     let error = pipeline.render(&request("ltx"), &mut observer).unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error}");
-    assert_eq!(observer.0, 2);
+    assert_eq!(observer.step, 2);
+    assert_eq!(observer.halted, Some((2, observer.latents)));
 }
 
 #[test]

@@ -7,12 +7,14 @@ use serde_json::Value;
 use crate::house::{Coordinator, croft, ends, files, kill, shapes};
 
 const STEPS: u32 = 400;
+/// For an owner who takes his time.
+const MANY_STEPS: u32 = 2_000;
 
 /// The pictures of a clip that nobody disturbed.
-fn undisturbed() -> BTreeMap<String, Vec<u8>> {
+fn undisturbed(steps: u32) -> BTreeMap<String, Vec<u8>> {
     let mut house = Coordinator::start();
     house.worker("one");
-    let job = house.submit(&shapes(house.dir.path(), "clips", 1, STEPS));
+    let job = house.submit(&shapes(house.dir.path(), "clips", 1, steps));
     assert_eq!(house.watch(&job).end(), Some(0));
     pictures(&mut house)
 }
@@ -62,7 +64,7 @@ fn a_killed_rank_and_a_killed_worker_cost_steps_and_not_the_clip() {
     assert_eq!(watch.end(), Some(0));
     let (attempt, step) = resumed(&house.store());
     assert!(attempt == 2 && step >= 40, "the third attempt began at step {step} of attempt {attempt}");
-    assert_eq!(pictures(&mut house), undisturbed());
+    assert_eq!(pictures(&mut house), undisturbed(STEPS));
     assert_eq!(left_to_go_on_from(&house), 0, "what was kept goes with the clip's end");
     ends(croft(&["verify"]).arg(house.store().join("clips")), 0);
 }
@@ -72,15 +74,19 @@ fn a_workstation_whose_owner_comes_home_hands_the_clip_on_at_its_step() {
     let mut house = Coordinator::start();
     house.worker("one");
     house.worker("two");
-    let job = house.submit(&shapes(house.dir.path(), "clips", 1, STEPS));
+    let job = house.submit(&shapes(house.dir.path(), "clips", 1, MANY_STEPS));
     let mut watch = house.watch(&job);
     let owned = watch.until_step(20);
     let folder = house.dir.path().join(&owned).display().to_string();
     ends(&mut croft(&["nimby", "on", "--data-dir", &folder]), 0);
     assert_eq!(watch.end(), Some(0));
     let (attempt, step) = resumed(&house.store());
-    assert!(attempt == 1 && step >= 20, "it went on at step {step} of attempt {attempt}");
-    assert_eq!(pictures(&mut house), undisturbed());
+    assert!(
+        attempt == 1 && step >= 20,
+        "it went on at step {step} of attempt {attempt}; {owned} was told:\n{}",
+        house.log(&owned)
+    );
+    assert_eq!(pictures(&mut house), undisturbed(MANY_STEPS));
 }
 
 #[test]
@@ -92,6 +98,13 @@ fn a_damaged_step_is_not_gone_on_from() {
     watch.until_step(20);
     kill(house.rank_of("one"), "-STOP");
     let root = house.store().join(".attempts").join(&job).join("clip/0001/checkpoints");
+    // What the worker was told of is on its way, and replaces what lies there.
+    let on_its_way =
+        || files(&house.dir.path().join("one/attempts")).keys().any(|name| name.contains("checkpoint-"));
+    let kept = || fs::read_dir(&root).map_or(0, Iterator::count);
+    while on_its_way() || kept() != 1 {
+        std::thread::yield_now();
+    }
     for file in fs::read_dir(&root).expect("steps were kept").flatten() {
         let mut bytes = fs::read(file.path()).expect("a file");
         let last = bytes.len() - 1;
@@ -101,5 +114,5 @@ fn a_damaged_step_is_not_gone_on_from() {
     kill(house.rank_of("one"), "-KILL");
     assert_eq!(watch.end(), Some(0));
     assert_eq!(resumed(&house.store()), (0, 0), "it began at the beginning");
-    assert_eq!(pictures(&mut house), undisturbed());
+    assert_eq!(pictures(&mut house), undisturbed(STEPS));
 }

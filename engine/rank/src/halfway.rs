@@ -67,9 +67,13 @@ impl Observer for Keeper<'_> {
     }
 
     fn latents(&mut self, step: u32, latents: &[f32]) {
-        let is_due = self.every.is_some_and(|every| self.kept.elapsed() >= every);
-        // Whoever ends it now may want it to go on elsewhere.
-        if is_due || self.every.is_some() && self.cancelled() {
+        if self.every.is_some_and(|every| self.kept.elapsed() >= every) {
+            self.keep(step, latents);
+        }
+    }
+
+    fn halted(&mut self, step: u32, latents: &[f32]) {
+        if self.every.is_some() && step > 0 {
             self.keep(step, latents);
         }
     }

@@ -32,19 +32,34 @@ pub(super) struct Work<'a> {
 /// it has one branch.
 pub(super) fn denoise(
     transformer: &Transformer,
-    work: Work<'_>,
+    mut work: Work<'_>,
     group: &mut Group,
     observer: &mut dyn Observer,
 ) -> Result<(), Error> {
-    let Work { levels, rope, context, guidance, done, latents } = work;
-    let (mut step, mut longest) = (done, Duration::ZERO);
+    let ended = walk(transformer, &mut work, group, observer);
+    // A step that breaks leaves the latents as they were before it.
+    if matches!(ended, Err(Error::Cancelled | Error::Gang(_))) && group.rank() == 0 {
+        observer.halted(work.done as u32, work.latents);
+    }
+    ended
+}
+
+/// Step after step, until all are done.
+fn walk(
+    transformer: &Transformer,
+    work: &mut Work<'_>,
+    group: &mut Group,
+    observer: &mut dyn Observer,
+) -> Result<(), Error> {
+    let Work { levels, rope, context, guidance, done: step, latents } = work;
+    let (levels, mut longest) = (*levels, Duration::ZERO);
     loop {
-        agree(&mut step, latents, group, observer)?;
-        if step >= levels.steps() {
+        agree(step, latents, group, observer)?;
+        if *step >= levels.steps() {
             return Ok(());
         }
         let began = Instant::now();
-        let timestep = levels.timesteps[step];
+        let timestep = levels.timesteps[*step];
         let mut velocity =
             transformer.forward(latents, timestep, rope, context, group, &mut |block, stream| {
                 observer.block(block, stream);
@@ -52,14 +67,14 @@ pub(super) fn denoise(
         let velocity = match guidance {
             Some(Guidance { scale, rescale }) => {
                 let (without, with) = velocity.split_at_mut(latents.len());
-                guide(without, with, scale, rescale);
+                guide(without, with, *scale, *rescale);
                 &*with
             }
             None => &velocity,
         };
-        levels.step(step, velocity, latents);
-        step += 1;
-        let number = step as u32;
+        levels.step(*step, velocity, latents);
+        *step += 1;
+        let number = *step as u32;
         if !latents.iter().all(|v| v.is_finite()) {
             return Err(Error::NanOutput { stage: Stage::Denoise, step: Some(number) });
         }
@@ -78,7 +93,8 @@ fn agree(
     group: &mut Group,
     observer: &dyn Observer,
 ) -> Result<(), Error> {
-    let stops = observer.cancelled();
+    // Whoever else is cancelled hears of it from rank 0: leaving on his own he would break the gang in the middle of a step.
+    let stops = group.rank() == 0 && observer.cancelled();
     if !group.is_alone() {
         let mut word = Vec::new();
         if group.rank() == 0 {

@@ -184,7 +184,7 @@ impl Pipeline {
         denoise(transformer, work, group, watch.observer)?;
         // The working memory of denoising goes before the decoder asks for its own.
         drop((context, rope));
-        times.denoise_ms = watch.end()?;
+        times.denoise_ms = watch.elapsed_ms();
 
         let frames = if group.rank() == 0 {
             watch.begin(Stage::Decode);
@@ -197,8 +197,8 @@ impl Pipeline {
                 (true, None) => return Err(wrong_noise("this model's decoder takes noise as well")),
                 (false, _) => None,
             };
-            let frames = video.decode(latents, size, noise)?;
-            times.decode_ms = watch.end()?;
+            let frames = video.decode(latents.clone(), size, noise)?;
+            times.decode_ms = watch.end().inspect_err(|_| watch.observer.halted(request.steps, &latents))?;
             frames
         } else {
             Vec::new()
@@ -237,12 +237,12 @@ impl Watch<'_> {
         self.began = Instant::now();
     }
 
-    /// Milliseconds since the stage began.
+    /// Milliseconds since the stage began, unless the render is to end with it.
     fn end(&self) -> Result<f64, Error> {
-        if self.observer.cancelled() {
-            Err(Error::Cancelled)
-        } else {
-            Ok(self.began.elapsed().as_secs_f64() * 1e3)
-        }
+        if self.observer.cancelled() { Err(Error::Cancelled) } else { Ok(self.elapsed_ms()) }
+    }
+
+    fn elapsed_ms(&self) -> f64 {
+        self.began.elapsed().as_secs_f64() * 1e3
     }
 }

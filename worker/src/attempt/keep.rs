@@ -102,6 +102,12 @@ impl Keep {
         self.send();
     }
 
+    /// Nobody goes on from it any more. What is on its way is waited for: it must not arrive after its task was cleared up.
+    pub(super) async fn give_up(&mut self) {
+        self.waiting = None;
+        self.finish().await;
+    }
+
     /// The attempt ends and another may go on from it: the newest step gets there, if that is soon done.
     pub(super) async fn finish(&mut self) {
         let all = async {

@@ -107,6 +107,7 @@ impl Bench<'_> {
             ending = self.save(assignment, &attempt, folder.path(), &rendered, &circumstances, &deadline) => ending,
             stop = self.stop(&attempt, &deadline, revokes) => Err(self.stopped(stop)),
         };
+        keep.give_up().await;
         (ending, after)
     }
 
