@@ -4,17 +4,17 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::Value;
 
-use crate::house::{Coordinator, croft, ends, files, kill, shapes};
+use crate::house::{Coordinator, croft, ends, files, kill, shapes_with};
 
-const STEPS: u32 = 400;
-/// For an owner who takes his time.
-const MANY_STEPS: u32 = 2_000;
+const SHORT: &str = "params: {steps: 400}";
+/// A clip that takes longer than an owner does to be heard.
+const LONG: &str = "params: {steps: 500, num_frames: 33}";
 
 /// The pictures of a clip that nobody disturbed.
-fn undisturbed(steps: u32) -> BTreeMap<String, Vec<u8>> {
+fn undisturbed(keys: &str) -> BTreeMap<String, Vec<u8>> {
     let mut house = Coordinator::start();
     house.worker("one");
-    let job = house.submit(&shapes(house.dir.path(), "clips", 1, steps));
+    let job = house.submit(&shapes_with(house.dir.path(), "clips", 1, keys));
     assert_eq!(house.watch(&job).end(), Some(0));
     pictures(&mut house)
 }
@@ -45,7 +45,7 @@ fn a_killed_rank_and_a_killed_worker_cost_steps_and_not_the_clip() {
     let mut house = Coordinator::start();
     house.careful_worker("one");
     house.careful_worker("two");
-    let job = house.submit(&shapes(house.dir.path(), "clips", 1, STEPS));
+    let job = house.submit(&shapes_with(house.dir.path(), "clips", 1, SHORT));
     let mut watch = house.watch(&job);
     let worker = watch.until_step(20);
     kill(house.rank_of(&worker), "-KILL");
@@ -64,7 +64,7 @@ fn a_killed_rank_and_a_killed_worker_cost_steps_and_not_the_clip() {
     assert_eq!(watch.end(), Some(0));
     let (attempt, step) = resumed(&house.store());
     assert!(attempt == 2 && step >= 40, "the third attempt began at step {step} of attempt {attempt}");
-    assert_eq!(pictures(&mut house), undisturbed(STEPS));
+    assert_eq!(pictures(&mut house), undisturbed(SHORT));
     assert_eq!(left_to_go_on_from(&house), 0, "what was kept goes with the clip's end");
     ends(croft(&["verify"]).arg(house.store().join("clips")), 0);
 }
@@ -74,7 +74,7 @@ fn a_workstation_whose_owner_comes_home_hands_the_clip_on_at_its_step() {
     let mut house = Coordinator::start();
     house.worker("one");
     house.worker("two");
-    let job = house.submit(&shapes(house.dir.path(), "clips", 1, MANY_STEPS));
+    let job = house.submit(&shapes_with(house.dir.path(), "clips", 1, LONG));
     let mut watch = house.watch(&job);
     let owned = watch.until_step(20);
     let folder = house.dir.path().join(&owned).display().to_string();
@@ -86,14 +86,14 @@ fn a_workstation_whose_owner_comes_home_hands_the_clip_on_at_its_step() {
         "it went on at step {step} of attempt {attempt}; {owned} was told:\n{}",
         house.log(&owned)
     );
-    assert_eq!(pictures(&mut house), undisturbed(MANY_STEPS));
+    assert_eq!(pictures(&mut house), undisturbed(LONG));
 }
 
 #[test]
 fn a_damaged_step_is_not_gone_on_from() {
     let mut house = Coordinator::start();
     house.careful_worker("one");
-    let job = house.submit(&shapes(house.dir.path(), "clips", 1, STEPS));
+    let job = house.submit(&shapes_with(house.dir.path(), "clips", 1, SHORT));
     let mut watch = house.watch(&job);
     watch.until_step(20);
     kill(house.rank_of("one"), "-STOP");
@@ -114,5 +114,5 @@ fn a_damaged_step_is_not_gone_on_from() {
     kill(house.rank_of("one"), "-KILL");
     assert_eq!(watch.end(), Some(0));
     assert_eq!(resumed(&house.store()), (0, 0), "it began at the beginning");
-    assert_eq!(pictures(&mut house), undisturbed(STEPS));
+    assert_eq!(pictures(&mut house), undisturbed(SHORT));
 }

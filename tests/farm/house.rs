@@ -267,11 +267,16 @@ pub(crate) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// A spec of `seeds` clips by the built-in model, `steps` each, in a folder `name` of the store.
 pub(crate) fn shapes(dir: &Path, name: &str, seeds: u32, steps: u32) -> PathBuf {
+    shapes_with(dir, name, seeds, &format!("params: {{steps: {steps}}}"))
+}
+
+/// The same with other `keys` of the layer.
+pub(crate) fn shapes_with(dir: &Path, name: &str, seeds: u32, keys: &str) -> PathBuf {
     let path = dir.join(format!("{name}.yaml"));
     let text = format!(
         "apiVersion: croft/v1\nkind: Job\nname: {name}\naxes:\n  seed: {{from: 1, count: {seeds}}}\nlayers:\n  \
          - name: clip\n    model: builtin://shapes\n    prompt: a red circle moving right on a gray background\n    \
-         params: {{steps: {steps}}}\n    output: \"{name}/s{{seed}}\"\n"
+         {keys}\n    output: \"{name}/s{{seed}}\"\n"
     );
     fs::write(&path, text).expect("written");
     path

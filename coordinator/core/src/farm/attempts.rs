@@ -163,6 +163,9 @@ impl Farm {
             if !artifacts.is_empty() {
                 self.out.commands.push(Command::Collect { prefix });
             }
+            if rank == 0 {
+                self.handed_over(now, attempt, &worker);
+            }
             return;
         };
         // Whoever else says so is mistaken.

@@ -2,7 +2,7 @@
 
 use crate::{
     failure::{Blame, Cause, Failure, Verdict, retry_wait_ms},
-    ids::{AttemptId, DeviceId, SessionId, TaskId},
+    ids::{AttemptId, DeviceId, SessionId, TaskId, WorkerId},
     mutant::{self, Mutant},
     step::Command,
     task::short,
@@ -16,6 +16,8 @@ use super::Farm;
 /// A task that was given back this often waits a little before it starts anew.
 const YIELDS_FREE: u32 = 3;
 const YIELD_WAIT_MS: u64 = 1_000;
+/// What rank 0 gets to end its step and leave it for the next attempt, which waits for that word no longer.
+const HANDOVER_MS: u64 = 2_000;
 
 impl Farm {
     pub(super) fn attempt_failed(
@@ -38,6 +40,24 @@ impl Farm {
             && let Some(device) = failed_on
         {
             self.end_badly_on(now, attempt, failure, true, &device);
+        } else if rank == 0 {
+            self.handed_over(now, attempt, &worker);
+        }
+    }
+
+    /// Rank 0 of an attempt that had ended has left its step: the next one can go on from it.
+    pub(super) fn handed_over(&mut self, now: Time, attempt: &AttemptId, worker: &WorkerId) {
+        let TaskId { job, layer, task } = &attempt.task;
+        let known = self.jobs.get(job).and_then(|job| job.layers.get(*layer as usize)?.tasks.get(task));
+        let Some((task, last)) = known.and_then(|task| Some((task, task.ended.last()?))) else { return };
+        let waits = matches!(task.state, TaskState::Queued | TaskState::Waiting)
+            && (last.number, &last.device.worker) == (attempt.number, worker)
+            && task.not_before > now
+            && task.not_before == last.ended.plus_ms(HANDOVER_MS);
+        if waits {
+            self.enqueue_at(now, &attempt.task, 0);
+            self.changed(&attempt.task);
+            self.refresh(&attempt.task.job, attempt.task.layer);
         }
     }
 
@@ -60,7 +80,8 @@ impl Farm {
     }
 
     /// Ends a live attempt with a failure that happened on `device`, and decides what becomes of its task. Ranks that
-    /// still run are revoked. Nothing for an attempt that is not live.
+    /// still run are revoked; when another attempt follows, rank 0 of a gang may end its step first, unless somebody there
+    /// hangs. Nothing for an attempt that is not live.
     pub(super) fn end_badly_on(
         &mut self,
         now: Time,
@@ -69,11 +90,12 @@ impl Farm {
         at_once: bool,
         device: &DeviceId,
     ) {
-        if self.live(attempt).is_none() {
-            return;
-        }
+        let Some(live) = self.live(attempt) else { return };
+        let follows = matches!(failure.cause.verdict(), Verdict::Again | Verdict::Retry { .. });
+        let leaves_step =
+            !at_once || live.seats.len() > 1 && follows && failure.cause != Cause::CollectiveTimeout;
         self.settle_share(now, attempt);
-        self.revoke_ranks(now, attempt, at_once);
+        let hands_over = self.revoke_ranks(now, attempt, at_once, leaves_step) && follows;
         let prefix = self.prefix(attempt);
         let failure = short(failure);
         let id = &attempt.task;
@@ -81,6 +103,7 @@ impl Farm {
         let cancelled = job.cancelled && !mutant::on(Mutant::CancelledIsRetried);
         let retries = job.plan.retries().of(failure.cause);
         let model = job.plan.layers()[id.layer as usize].card.digest.clone();
+        let at_least = if hands_over { HANDOVER_MS } else { 0 };
         let layer = &mut job.layers[id.layer as usize];
         let task = layer.touch(id.task);
         let live = task.end(now, Some(failure.clone())).expect("it was just found");
@@ -100,7 +123,7 @@ impl Farm {
                 let often = task.yielded.saturating_sub(YIELDS_FREE);
                 let wait_ms = if often == 0 { 0 } else { retry_wait_ms(YIELD_WAIT_MS, often) };
                 layer.retried(failure.cause);
-                self.enqueue_at(now, id, wait_ms);
+                self.enqueue_at(now, id, wait_ms.max(at_least));
             }
             Verdict::Retry { wait_ms, blame } => {
                 let spent = task.spent.entry(failure.cause).or_default();
@@ -114,7 +137,7 @@ impl Farm {
                     layer.touch(id.task).failure = Some(Box::new(given_up(failure, spent)));
                 } else {
                     layer.retried(failure.cause);
-                    self.enqueue_at(now, id, retry_wait_ms(wait_ms, spent));
+                    self.enqueue_at(now, id, retry_wait_ms(wait_ms, spent).max(at_least));
                 }
                 if blame == Blame::Device {
                     self.blame(now, id, &model, device);
@@ -147,13 +170,14 @@ impl Farm {
         }
     }
 
-    /// Tells the workers of all ranks that still run to stop; their devices are theirs until they say so, or a lease
-    /// later.
-    fn revoke_ranks(&mut self, now: Time, attempt: &AttemptId, at_once: bool) {
+    /// Tells the workers of all ranks that still run to stop, at once or with their step, and rank 0's with its step when it
+    /// `leaves_step`; their devices are theirs until they say so, or a lease later. Whether rank 0 was told to leave its step.
+    fn revoke_ranks(&mut self, now: Time, attempt: &AttemptId, at_once: bool, leaves_step: bool) -> bool {
         let until = now.plus_ms(self.config.lease_ms);
-        let Some(live) = self.live(attempt) else { return };
+        let Some(live) = self.live(attempt) else { return false };
         let seats = live.seats.clone();
         let mut told = std::collections::BTreeSet::new();
+        let mut hands_over = false;
         for (rank, seat) in seats.into_iter().enumerate() {
             let device =
                 self.workers.get_mut(&seat.device.worker).and_then(|w| w.devices.get_mut(&seat.device.index));
@@ -168,10 +192,14 @@ impl Farm {
                     && !mutant::on(Mutant::RevokeForgotten)
                 {
                     let attempt = attempt.clone();
-                    self.out.commands.push(Command::Revoke { session, attempt, now: at_once });
+                    // Rank 0 comes first: others of its worker are told the same.
+                    let leaves = rank == 0 && leaves_step;
+                    hands_over |= leaves;
+                    self.out.commands.push(Command::Revoke { session, attempt, now: at_once && !leaves });
                 }
             }
         }
+        hands_over
     }
 }
 

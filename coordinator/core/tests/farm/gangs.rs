@@ -71,6 +71,34 @@ fn one_rank_that_fails_ends_them_all() {
 }
 
 #[test]
+fn rank_0_of_a_gang_that_broke_leaves_its_step_to_the_next() {
+    let mut house = house();
+    house.submit(&gang_of(2, "any"));
+    let a = house.join("a", 1);
+    house.join("b", 1);
+    let started = house.take_started();
+    house.join("c", 2);
+    let (zero, one) = (&started[0], &started[1]);
+    house.fails(one, Cause::Crashed);
+    assert_eq!(house.revoked, vec![(a, zero.attempt.clone(), false)]);
+    house.wait_ms(1_000);
+    assert!(house.take_started().is_empty(), "its step is still to come");
+    house.fails(zero, Cause::CollectiveTimeout);
+    assert_eq!(house.take_started().len(), 2);
+}
+
+#[test]
+fn a_gang_in_which_somebody_hangs_is_ended_at_once() {
+    let mut house = house();
+    house.submit(&gang_of(2, "any"));
+    house.join("a", 1);
+    let b = house.join("b", 1);
+    let started = house.take_started();
+    house.fails(&started[0], Cause::CollectiveTimeout);
+    assert_eq!(house.revoked, vec![(b, started[1].attempt.clone(), true)]);
+}
+
+#[test]
 fn a_worker_that_dies_takes_the_whole_gang_with_it() {
     let mut house = house();
     let job = house.submit(&gang_of(2, "any"));

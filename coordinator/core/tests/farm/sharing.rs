@@ -1,6 +1,7 @@
 //! Shows, limits, tags, locks, pauses: who may have which device, and how many.
 
 use croft_core::{
+    failure::Cause,
     show::ShowSettings,
     step::Event,
     view::{JobState, TaskState, WaitReason},
@@ -133,8 +134,24 @@ fn an_owner_who_comes_back_gets_the_machine_and_the_task_loses_no_try() {
     house.lock_giving_back("desk", LockKind::Nimby);
     assert_eq!(house.revoked[0].1, first.attempt);
     house.join("farm", 1);
+    assert!(house.take_started().is_empty(), "the step that it goes on from is still to come");
+    house.fails(&first, Cause::Cancelled);
     assert_eq!(house.one_started().device.worker.as_str(), "farm");
     assert_eq!(house.state(&job, 0, 0), TaskState::Running);
+}
+
+#[test]
+fn a_task_that_was_given_back_does_not_wait_for_ever_for_its_step() {
+    let mut house = House::new();
+    house.submit(&job_of(1));
+    house.join("desk", 1);
+    house.one_started();
+    house.lock_giving_back("desk", LockKind::Nimby);
+    house.join("farm", 1);
+    house.wait_ms(1_900);
+    assert!(house.take_started().is_empty());
+    house.wait_ms(200);
+    assert_eq!(house.one_started().device.worker.as_str(), "farm");
 }
 
 #[test]
