@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -55,11 +55,21 @@ struct WorkerFile {
     tags: Option<Vec<String>>,
     insecure: Option<bool>,
     checkpoint_ms: Option<u64>,
+    gang_address: Option<IpAddr>,
 }
 
 impl Settings for WorkerFile {
-    const KEYS: &'static [&'static str] =
-        &["coordinator", "data_dir", "devices", "threads", "name", "tags", "insecure", "checkpoint_ms"];
+    const KEYS: &'static [&'static str] = &[
+        "coordinator",
+        "data_dir",
+        "devices",
+        "threads",
+        "name",
+        "tags",
+        "insecure",
+        "checkpoint_ms",
+        "gang_address",
+    ];
 }
 
 /// `~/.config/croft/client.toml`
@@ -105,6 +115,7 @@ pub(crate) struct Worker {
     pub(crate) tags: Vec<String>,
     pub(crate) insecure: bool,
     pub(crate) checkpoint_ms: Option<u64>,
+    pub(crate) gang_address: Option<IpAddr>,
 }
 
 /// A variable of the environment; one that is not text counts as absent.
@@ -183,6 +194,7 @@ pub(crate) fn worker(flags: args::Worker) -> Result<Worker, Failed> {
         tags: flags.tags.or(file.tags).unwrap_or_default(),
         insecure: flags.insecure || file.insecure.unwrap_or(false),
         checkpoint_ms: file.checkpoint_ms,
+        gang_address: file.gang_address,
     })
 }
 

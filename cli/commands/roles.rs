@@ -67,6 +67,7 @@ pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
         insecure: settings.insecure,
         rank: croft_worker::RankProgram::Child { program, args: vec!["rank".to_owned()] },
         checkpoint_ms: settings.checkpoint_ms.unwrap_or(defaults.checkpoint_ms),
+        gang_address: settings.gang_address,
     };
     let mut interrupts = Interrupts::listen()?;
     let stop = CancellationToken::new();

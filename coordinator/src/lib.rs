@@ -17,6 +17,7 @@ mod handle;
 mod log;
 mod publish;
 pub mod registry;
+mod rendezvous;
 mod run;
 mod server;
 mod sessions;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, mem};
 
+use bytes::Bytes;
 use croft_core::{
     farm::Farm,
     ids::{AttemptId, SessionId},
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::{api::convert, log};
+use crate::{api::convert, log, rendezvous::Rendezvous};
 
 /// Messages that may wait for a worker to read them. Assignments of one batch are one message.
 pub(crate) const QUEUE: usize = 256;
@@ -41,11 +42,12 @@ pub(crate) struct Sessions {
     open: BTreeMap<SessionId, Session>,
     /// Assignments of the running batch, by the stream that they go to.
     starts: BTreeMap<SessionId, Vec<v1::Assignment>>,
+    rendezvous: Rendezvous,
 }
 
 impl Sessions {
     pub(crate) fn new(greeting: Greeting) -> Self {
-        Self { greeting, open: BTreeMap::new(), starts: BTreeMap::new() }
+        Self { greeting, open: BTreeMap::new(), starts: BTreeMap::new(), rendezvous: Rendezvous::new() }
     }
 
     /// Enters a stream, before the mind hears of it.
@@ -90,7 +92,11 @@ impl Sessions {
     pub(crate) fn start(&mut self, farm: &Farm, assignment: Assignment) {
         let session = assignment.session;
         log::assigned(farm, &assignment);
-        if let Some(assignment) = convert::assignment(farm, assignment) {
+        let token = match assignment.ranks {
+            0 | 1 => Bytes::new(),
+            _ => Bytes::copy_from_slice(&self.rendezvous.token(&assignment.attempt)),
+        };
+        if let Some(assignment) = convert::assignment(farm, assignment, token) {
             self.starts.entry(session).or_default().push(assignment);
         }
     }
@@ -98,8 +104,24 @@ impl Sessions {
     pub(crate) fn revoke(&mut self, farm: &Farm, id: SessionId, attempt: &AttemptId, now: bool) {
         // What was assigned in this very batch must arrive before it is revoked.
         self.flush();
-        if let Some(attempt) = convert::attempt_ref(farm, attempt) {
+        if let Some(attempt) = convert::attempt_ref(farm, attempt, 0) {
             self.say(id, What::Revoke(v1::Revoke { attempt: Some(attempt), now }));
+        }
+    }
+
+    /// A rank of a gang can be reached; once all can, all are told.
+    pub(crate) fn rank_listens(
+        &mut self,
+        farm: &Farm,
+        id: SessionId,
+        attempt: &AttemptId,
+        rank: u32,
+        address: String,
+    ) {
+        let Some(told) = self.rendezvous.heard(farm, id, attempt, rank, address) else { return };
+        for (session, rank) in told.ranks {
+            let attempt = convert::attempt_ref(farm, attempt, rank);
+            self.say(session, What::Join(v1::GangJoin { attempt, addresses: told.addresses.clone() }));
         }
     }
 

@@ -26,6 +26,8 @@ fn main() -> anyhow::Result<()> {
         .bytes(".croft.v1.PlanJobRequest.files")
         .bytes(".croft.v1.GetArtifactResponse.data")
         .bytes(".croft.v1.PutArtifactRequest.data")
+        .bytes(".croft.v1.Assignment.gang_token")
+        .bytes(".croft.v1.RankGang.token")
         .compile_fds(descriptors)?;
 
     let target = root.join("src/generated");

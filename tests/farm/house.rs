@@ -126,7 +126,7 @@ impl Coordinator {
 
     /// A worker whose renders keep every step.
     pub(crate) fn careful_worker(&mut self, name: &str) {
-        let config = self.dir.path().join("careful.toml");
+        let config = self.dir.path().join(format!("{name}.toml"));
         fs::write(&config, "checkpoint_ms = 1\n").expect("written");
         self.worker_with(name, |mut command| {
             command.arg("--config").arg(&config);
@@ -195,7 +195,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// The first event that `is` the one waited for.
-    pub(crate) fn until(&mut self, is: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(&mut self, mut is: impl FnMut(&Value) -> bool) -> Value {
         let mut seen = Vec::new();
         loop {
             let mut line = String::new();
@@ -227,6 +227,12 @@ impl Watch {
         std::io::copy(&mut self.lines, &mut std::io::sink()).expect("a pipe");
         self.process.0.wait().expect("it ends").code()
     }
+}
+
+/// Whether `pid` is a process that has not ended.
+pub(crate) fn is_there(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// Processes whose parent is `pid`.

@@ -1,6 +1,6 @@
 //! What a worker is told at its start.
 
-use std::{num::NonZero, path::PathBuf, str::FromStr};
+use std::{net::IpAddr, num::NonZero, path::PathBuf, str::FromStr};
 
 /// Devices of one worker at most.
 pub(crate) const DEVICES_MAX: u32 = 256;
@@ -23,6 +23,9 @@ pub struct Config {
     pub rank: RankProgram,
     /// A render keeps a step when the last one that it kept is older than this, milliseconds; 0 for never.
     pub checkpoint_ms: u64,
+    /// The address of this machine on which ranks of a gang reach each other, in the clear; by default the one from which
+    /// the coordinator is dialled.
+    pub gang_address: Option<IpAddr>,
 }
 
 /// Which devices a worker offers.
@@ -55,6 +58,7 @@ impl Default for Config {
             insecure: false,
             rank: RankProgram::Noop,
             checkpoint_ms: 3_000,
+            gang_address: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use croft_proto::v1::{
     Artifact, AttemptDone, AttemptFailed, AttemptProgress, AttemptRef, AttemptTimes, DeviceReport, ExitCause,
-    Failure, Goodbye, Heartbeat, Hello, NimbyLock, RankFailed, RankProgress, WorkerMessage,
+    Failure, Goodbye, Heartbeat, Hello, NimbyLock, RankAddress, RankFailed, RankProgress, WorkerMessage,
     worker_message::What,
 };
 
@@ -37,6 +37,11 @@ pub(crate) fn progress(attempt: &AttemptRef, at: &RankProgress) -> WorkerMessage
     }))
 }
 
+/// Where the others of its gang reach a rank.
+pub(crate) fn address(attempt: &AttemptRef, address: &str) -> WorkerMessage {
+    message(What::Address(RankAddress { attempt: Some(attempt.clone()), address: address.to_owned() }))
+}
+
 pub(crate) fn done(attempt: &AttemptRef, artifacts: Vec<Artifact>, times: AttemptTimes) -> WorkerMessage {
     message(What::Done(AttemptDone { attempt: Some(attempt.clone()), artifacts, times: Some(times) }))
 }
@@ -53,6 +58,7 @@ pub(crate) fn resident(index: u32, resident_models: Vec<String>) -> WorkerMessag
 pub(crate) fn failure(
     worker: &str,
     device: u32,
+    rank: u32,
     cause: ExitCause,
     message: impl Into<String>,
     remedy: impl Into<String>,
@@ -63,11 +69,11 @@ pub(crate) fn failure(
         remedy: remedy.into(),
         worker: worker.to_owned(),
         device: device.to_string(),
-        rank: 0,
+        rank,
     }
 }
 
 /// A rank's failure, with where it happened.
-pub(crate) fn of_rank(worker: &str, device: u32, failed: RankFailed) -> Failure {
-    failure(worker, device, failed.cause(), failed.message, failed.remedy)
+pub(crate) fn of_rank(worker: &str, device: u32, rank: u32, failed: RankFailed) -> Failure {
+    failure(worker, device, rank, failed.cause(), failed.message, failed.remedy)
 }

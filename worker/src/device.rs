@@ -1,8 +1,10 @@
 //! One device: takes assignments one after the other, keeps its rank warm between them, and says how each ended.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
-use croft_proto::v1::{Assignment, AttemptRef, AttemptTimes, ExitCause, Failure, Revoke, WorkerMessage};
+use croft_proto::v1::{
+    Assignment, AttemptRef, AttemptTimes, ExitCause, Failure, GangJoin, Revoke, WorkerMessage,
+};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -24,6 +26,8 @@ pub(crate) const WAITING: usize = 8;
 pub(crate) struct Orders {
     pub(crate) assignments: mpsc::Sender<Assignment>,
     pub(crate) revokes: mpsc::Sender<Revoke>,
+    /// The newest gang that is complete.
+    pub(crate) joins: watch::Sender<Option<GangJoin>>,
 }
 
 /// What devices tell the session.
@@ -47,10 +51,13 @@ pub(crate) struct Device {
     pub(crate) target: watch::Receiver<Option<Target>>,
     pub(crate) assignments: mpsc::Receiver<Assignment>,
     pub(crate) revokes: mpsc::Receiver<Revoke>,
+    pub(crate) joins: watch::Receiver<Option<GangJoin>>,
     pub(crate) said: mpsc::Sender<Said>,
     pub(crate) progress: mpsc::Sender<WorkerMessage>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) checkpoint_ms: u64,
+    /// The address of this machine on which ranks elsewhere reach the one here.
+    pub(crate) gang_address: IpAddr,
 }
 
 impl Device {
@@ -95,10 +102,10 @@ impl Device {
                 job = attempt.job,
                 task = format!("{}/{}", attempt.layer, attempt.task),
                 attempt = attempt.attempt,
-                rank = 0,
+                rank = attempt.rank,
             );
             let ending = if revoked.contains(&attempt.fence) {
-                Err(self.failure(ExitCause::Cancelled, "revoked before it began", ""))
+                Err(self.failure(attempt.rank, ExitCause::Cancelled, "revoked before it began", ""))
             } else {
                 self.attempt(&mut rank, &assignment).instrument(span).await
             };
@@ -134,20 +141,23 @@ impl Device {
     }
 
     async fn attempt(&mut self, rank: &mut Option<Rank>, assignment: &Assignment) -> Ending {
+        let number = assignment.attempt.as_ref().map_or(0, |attempt| attempt.rank);
         let (program, args) = match &self.program {
             RankProgram::Noop => return Ok((Vec::new(), AttemptTimes::default())),
             RankProgram::Child { program, args } => (program, args),
         };
         let Some(target) = self.target.borrow().clone() else {
-            return Err(self.failure(ExitCause::Internal, "an assignment came before a welcome", ""));
+            return Err(self.failure(number, ExitCause::Internal, "an assignment came before a welcome", ""));
         };
         let warm = match rank.take() {
             Some(rank) => rank,
             None => match Rank::start(program, args, self.threads, self.index, self.scratch.logs()).await {
                 Ok(rank) => rank,
                 Err(error) => {
-                    let message = format!("rank 0 on {}:{} did not start: {error}", self.worker, self.index);
+                    let message =
+                        format!("rank {number} on {}:{} did not start: {error}", self.worker, self.index);
                     return Err(self.failure(
+                        number,
                         ExitCause::Crashed,
                         message,
                         "run `croft doctor` on this machine",
@@ -164,6 +174,9 @@ impl Device {
             said: &self.progress,
             shutdown: &self.shutdown,
             checkpoint_ms: self.checkpoint_ms,
+            rank: number,
+            gang_address: self.gang_address,
+            joins: &self.joins,
         };
         let (ending, after) = bench.run(warm, assignment, &mut self.revokes).await;
         *rank = match after {
@@ -173,8 +186,8 @@ impl Device {
         ending
     }
 
-    fn failure(&self, cause: ExitCause, message: impl Into<String>, remedy: &str) -> Failure {
-        convert::failure(&self.worker, self.index, cause, message, remedy)
+    fn failure(&self, rank: u32, cause: ExitCause, message: impl Into<String>, remedy: &str) -> Failure {
+        convert::failure(&self.worker, self.index, rank, cause, message, remedy)
     }
 }
 

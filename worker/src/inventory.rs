@@ -1,5 +1,7 @@
 //! What this machine has to offer, as the hello says it.
 
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+
 use croft_proto::v1::DeviceInfo;
 
 use crate::config::Config;
@@ -44,6 +46,18 @@ fn processor(cpuinfo: &str) -> String {
 fn memory_bytes(meminfo: &str) -> u64 {
     let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB"));
     kib.and_then(|kib| kib.trim().parse::<u64>().ok()).unwrap_or(0) << 10
+}
+
+/// The address of this machine from which the first of `coordinators` is dialled; loopback where there is no way.
+pub(crate) fn address_towards(coordinators: &[String]) -> IpAddr {
+    let towards = |address: &str| -> std::io::Result<IpAddr> {
+        let address = address.strip_prefix("http://").unwrap_or(address);
+        // No packet is sent: the system only says which way it would go.
+        let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+        socket.connect(address)?;
+        Ok(socket.local_addr()?.ip())
+    };
+    coordinators.first().and_then(|first| towards(first).ok()).unwrap_or(Ipv4Addr::LOCALHOST.into())
 }
 
 #[cfg(test)]

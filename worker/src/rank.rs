@@ -15,7 +15,7 @@ use std::{
 use command_fds::{CommandFdExt, FdMapping};
 use croft_proto::{
     frame,
-    v1::{FromRank, RankCancel, RankRender, Stage, ToRank, from_rank, to_rank},
+    v1::{FromRank, RankCancel, RankJoin, RankRender, Stage, ToRank, from_rank, to_rank},
 };
 use tokio::{
     net::{
@@ -133,6 +133,12 @@ impl Rank {
         let message = ToRank { what: Some(to_rank::What::Render(render)) };
         frame::send(&mut self.to, &message).await?;
         Ok(self.renders)
+    }
+
+    /// Tells a rank of a gang where all its ranks are.
+    pub(crate) async fn join(&mut self, id: u64, addresses: Vec<String>) -> Result<(), frame::Error> {
+        let message = ToRank { what: Some(to_rank::What::Join(RankJoin { id, addresses })) };
+        frame::send(&mut self.to, &message).await
     }
 
     /// Asks a render to end after its step.

@@ -45,6 +45,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     if count == 0 || count > DEVICES_MAX {
         return Err(Error::NoDevices { max: DEVICES_MAX });
     }
+    let gang_address =
+        config.gang_address.unwrap_or_else(|| inventory::address_towards(&config.coordinators));
     let scratch = Arc::new(Scratch::claim(&config.data_dir)?);
     let (target, targets) = watch::channel(None);
     let (said, devices_said) = mpsc::channel(SAID);
@@ -56,7 +58,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     for index in 0..count {
         let (assignments, given) = mpsc::channel(WAITING);
         let (revokes, revoked) = mpsc::channel(WAITING);
-        devices.push(Orders { assignments, revokes });
+        let (joins, joined) = watch::channel(None);
+        devices.push(Orders { assignments, revokes, joins });
         let device = Device {
             index,
             worker: Arc::clone(&worker),
@@ -66,10 +69,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
             target: targets.clone(),
             assignments: given,
             revokes: revoked,
+            joins: joined,
             said: said.clone(),
             progress: progress.clone(),
             shutdown: stop.clone(),
             checkpoint_ms: config.checkpoint_ms,
+            gang_address,
         };
         tasks.spawn(device.run());
     }

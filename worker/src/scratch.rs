@@ -55,9 +55,9 @@ impl Scratch {
         &self.logs
     }
 
-    /// An empty folder for the attempt with `fence`.
-    pub(crate) fn attempt(&self, fence: u64) -> io::Result<AttemptFolder> {
-        let path = self.attempts.join(format!("{fence:x}"));
+    /// An empty folder for a rank of the attempt with `fence`.
+    pub(crate) fn attempt(&self, fence: u64, rank: u32) -> io::Result<AttemptFolder> {
+        let path = self.attempts.join(format!("{fence:x}-{rank}"));
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -93,7 +93,7 @@ mod tests {
         let scratch = Scratch::claim(dir.path()).expect("free");
         assert!(!left.exists());
         assert!(matches!(Scratch::claim(dir.path()), Err(Error::Taken { .. })));
-        let attempt = scratch.attempt(9).expect("made");
+        let attempt = scratch.attempt(9, 0).expect("made");
         let path = attempt.path().to_owned();
         assert!(path.is_dir());
         drop(attempt);

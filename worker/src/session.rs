@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use croft_proto::{
     PROTOCOL,
     v1::{
-        Assignments, AttemptRef, CoordinatorMessage, DeviceInfo, Hello, Revoke, Welcome, WorkerMessage,
-        coordinator_message::What, dispatch_client::DispatchClient,
+        Assignments, AttemptRef, CoordinatorMessage, DeviceInfo, GangJoin, Hello, Revoke, Welcome,
+        WorkerMessage, coordinator_message::What, dispatch_client::DispatchClient,
     },
 };
 use tokio::{
@@ -46,8 +46,8 @@ pub(crate) struct Hands {
     /// Why its owner wants no work on this machine.
     pub(crate) nimby: watch::Receiver<nimby::Reason>,
     pub(crate) target: watch::Sender<Option<Target>>,
-    /// What runs, by fence, and on which device.
-    pub(crate) running: BTreeMap<u64, (AttemptRef, u32)>,
+    /// What runs, by fence and rank, and on which device.
+    pub(crate) running: BTreeMap<(u64, u32), (AttemptRef, u32)>,
     pub(crate) journal: Journal,
 }
 
@@ -188,7 +188,7 @@ impl Hands {
                 for assignment in assignments {
                     let Some(attempt) = assignment.attempt.clone() else { continue };
                     let device = assignment.device;
-                    self.running.insert(attempt.fence, (attempt.clone(), device));
+                    self.running.insert((attempt.fence, attempt.rank), (attempt.clone(), device));
                     let given = match self.devices.get(device as usize) {
                         Some(orders) => orders.assignments.try_send(assignment).map_err(|e| e.to_string()),
                         None => Err("there is no such device".to_owned()),
@@ -197,6 +197,7 @@ impl Hands {
                         let failure = convert::failure(
                             &self.hello.worker,
                             device,
+                            attempt.rank,
                             croft_proto::v1::ExitCause::Yielded,
                             format!("device {device} takes no assignment: {why}"),
                             "",
@@ -207,21 +208,32 @@ impl Hands {
                     }
                 }
             }
-            What::Revoke(revoke) => self.revoke(revoke),
+            What::Revoke(revoke) => self.revoke(&revoke),
+            What::Join(join) => self.join(join),
             What::Refused(refused) => return Ok(Some(End::Refused { reason: refused.reason })),
             What::Welcome(_) => return Err("a second welcome".to_owned()),
         }
         Ok(None)
     }
 
-    fn revoke(&mut self, revoke: Revoke) {
+    /// All ranks of an attempt that are here are revoked.
+    fn revoke(&mut self, revoke: &Revoke) {
         let fence = revoke.attempt.as_ref().map_or(0, |attempt| attempt.fence);
         // Whatever it is, the coordinator has heard of its end or wants no more of it.
         self.journal.heard(fence);
-        let device = self.running.get(&fence).map(|(_, device)| *device);
+        for (_, device) in self.running.range((fence, 0)..=(fence, u32::MAX)).map(|(_, at)| at) {
+            if let Some(orders) = self.devices.get(*device as usize) {
+                // A full queue means that as many revokes are being acted on already.
+                let _ = orders.revokes.try_send(revoke.clone());
+            }
+        }
+    }
+
+    fn join(&mut self, join: GangJoin) {
+        let Some(rank) = join.attempt.as_ref().map(|attempt| (attempt.fence, attempt.rank)) else { return };
+        let device = self.running.get(&rank).map(|(_, device)| *device);
         if let Some(orders) = device.and_then(|device| self.devices.get(device as usize)) {
-            // A full queue means that as many revokes are being acted on already.
-            let _ = orders.revokes.try_send(revoke);
+            orders.joins.send_replace(Some(join));
         }
     }
 
@@ -229,7 +241,7 @@ impl Hands {
     pub(crate) fn note(&mut self, said: Said) -> WorkerMessage {
         match said {
             Said::Ended(attempt, message) => {
-                self.running.remove(&attempt.fence);
+                self.running.remove(&(attempt.fence, attempt.rank));
                 self.journal.ended(attempt, (*message).clone());
                 *message
             }

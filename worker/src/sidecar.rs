@@ -40,8 +40,8 @@ pub(crate) fn write(
     let attempt = assignment.attempt.as_ref();
     let rest = json!({
         "engine_version": at.engine_version,
-        "ranks": 1,
-        "mode": "solo",
+        "ranks": assignment.ranks.max(1),
+        "mode": if assignment.ranks > 1 { "tensor" } else { "solo" },
         "artifacts": artifacts.iter().map(artifact).collect::<Vec<_>>(),
         "attempt": attempt.map_or(0, |attempt| attempt.attempt),
         "worker": at.worker,

@@ -117,9 +117,9 @@ impl Reader {
             desk.leads()?;
             let mut strangers = Vec::new();
             for attempt in running {
+                let rank = attempt.rank;
                 match convert::attempt(attempt.clone()).and_then(|named| named.find(&desk.farm)) {
-                    // One rank an attempt, until gangs are sent out.
-                    Some(known) => joined.running.push((known, 0)),
+                    Some(known) => joined.running.push((known, rank)),
                     None => strangers.push(attempt),
                 }
             }
@@ -178,6 +178,16 @@ async fn read(
         };
         match message {
             Ok(Some(WorkerMessage { what: Some(What::Goodbye(_)) })) => return Ok(true),
+            Ok(Some(WorkerMessage { what: Some(What::Address(at)) })) => {
+                let (named, rank) = convert::rank_address(&at);
+                let heard = move |_: &Farm| Some(Event::WorkerHeard { session: id });
+                let relay = move |desk: &mut Desk| {
+                    if let Some(attempt) = named.and_then(|named| named.find(&desk.farm)) {
+                        desk.sessions.rank_listens(&desk.farm, id, &attempt, rank, at.address);
+                    }
+                };
+                handle.tell(heard, relay).await?;
+            }
             Ok(Some(WorkerMessage { what: Some(what) })) => {
                 handle.tell_made(convert::event(id, what)).await?
             }

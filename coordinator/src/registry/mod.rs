@@ -64,6 +64,9 @@ pub fn card(name: &str) -> Result<ModelCard, Error> {
     }
 }
 
+/// As many as a layer may ask for.
+const NOOP_RANKS_MAX: u32 = 64;
+
 fn noop() -> ModelCard {
     ModelCard {
         name: NOOP.to_owned(),
@@ -74,7 +77,7 @@ fn noop() -> ModelCard {
         makes: Makes::Nothing,
         params: BTreeMap::new(),
         prompt_bytes_max: 4_096,
-        ranks_max: 1,
+        ranks_max: NOOP_RANKS_MAX,
     }
 }
 
@@ -91,7 +94,7 @@ fn convert(name: &str, card: Card) -> ModelCard {
         makes,
         params: card.rules.into_iter().map(|(name, rule)| (name, param(rule))).collect(),
         prompt_bytes_max: card.prompt_bytes_max,
-        ranks_max: 1,
+        ranks_max: u32::try_from(card.ranks_max).unwrap_or(u32::MAX),
     }
 }
 

@@ -95,6 +95,7 @@ async fn an_attempt_of_a_forgotten_job_is_revoked() {
         task: "0001".into(),
         attempt: 1,
         fence: 5,
+        rank: 0,
     };
     let returning = v1::Hello { running: vec![stranger.clone()], ..hello("w1", 1) };
     let mut worker = Worker::dial(&house, returning).await;

@@ -4,6 +4,7 @@ use std::any::Any;
 
 use croft_engine::{
     error::{Class, Error},
+    parallel::{Broken, Fault},
     progress::Stage,
     request::{Params, Value},
 };
@@ -40,7 +41,8 @@ pub(crate) fn failed(id: u64, error: &Error) -> RankFailed {
         Class::Gang => ExitCause::CollectiveTimeout,
         Class::Internal => ExitCause::Internal,
     };
-    RankFailed { id, cause: cause.into(), message: error.to_string(), remedy: error.remedy() }
+    let peer_lost = matches!(error, Error::Gang(Broken { fault: Fault::Lost(_), .. }));
+    RankFailed { id, cause: cause.into(), message: error.to_string(), remedy: error.remedy(), peer_lost }
 }
 
 /// What a panic said.

@@ -2,11 +2,11 @@
 
 use std::{path::Path, time::Instant};
 
-use croft_engine::{checkpoint, parallel::Group, pipelines::Pipeline, progress::Stage, request::Request};
+use croft_engine::{checkpoint, parallel::Split, pipelines::Pipeline, progress::Stage, request::Request};
 use croft_proto::v1::{AttemptTimes, ExitCause, RankDone, RankFailed, RankRender, RankResumed, Recipe};
 
 use crate::{
-    convert,
+    convert, gang,
     halfway::{self, Keeper, Tells},
     save,
 };
@@ -31,6 +31,7 @@ impl Engine {
             cause: cause.into(),
             message: message.to_owned(),
             remedy: remedy.to_owned(),
+            ..RankFailed::default()
         };
         let Some(recipe) = &render.recipe else {
             return Err(fail(ExitCause::BadSpec, "a render without a recipe", "update the worker"));
@@ -40,7 +41,9 @@ impl Engine {
         let mut resumed = None;
         if recipe.model != NOOP {
             let began = Instant::now();
-            let pipeline = self.warm(recipe, observer).map_err(|error| match error {
+            let gang = render.gang.as_ref();
+            let split = gang::split(gang);
+            let pipeline = self.warm(recipe, &split, observer).map_err(|error| match error {
                 Cold::Engine(error) => convert::failed(render.id, &error),
                 Cold::Differs { here } => fail(
                     ExitCause::ModelCorrupt,
@@ -52,6 +55,7 @@ impl Engine {
                 ),
             })?;
             times.load_ms = elapsed(began);
+            let mut group = gang::join(gang, render.id, &split, observer)?;
             let params = convert::params(recipe);
             let request = Request::from_params(
                 pipeline.card(),
@@ -65,28 +69,39 @@ impl Engine {
             let found = halfway::newest(&render.resume, &identity);
             resumed =
                 found.as_ref().map(|found| RankResumed { attempt: found.attempt, step: found.halfway.step });
-            let mut keeper = Keeper::new(observer, render, identity);
+            let mut keeper =
+                Keeper::new(observer, render, identity, resumed.map_or(0, |resumed| resumed.step));
             let halfway = found.map(|found| found.halfway);
             let clip = pipeline
-                .render_in(&request, halfway, &mut Group::solo(), &mut keeper)
+                .render_in(&request, halfway, &mut group, &mut keeper)
                 .map_err(|error| convert::failed(render.id, &error))?;
             times.encode_ms = clip.times.encode_ms as u64;
             times.denoise_ms = clip.times.denoise_ms as u64;
             times.decode_ms = clip.times.decode_ms as u64;
-            let began = Instant::now();
-            observer.stage(Stage::Save);
-            files = save::clip(&clip, &request, recipe, Path::new(&render.scratch))
-                .map_err(|error| error.failed(render.id))?;
-            times.save_ms = elapsed(began);
+            // The others have no part in what comes out.
+            if split.rank() == 0 {
+                let began = Instant::now();
+                observer.stage(Stage::Save);
+                files = save::clip(&clip, &request, recipe, Path::new(&render.scratch))
+                    .map_err(|error| error.failed(render.id))?;
+                times.save_ms = elapsed(began);
+            }
         }
         let peak_memory_bytes = peak_memory_bytes();
         Ok(RankDone { id: render.id, files, times: Some(times), peak_memory_bytes, resumed })
     }
 
-    /// The pipeline of the recipe's model, loaded unless it is the warm one.
-    fn warm(&mut self, recipe: &Recipe, observer: &mut dyn Tells) -> Result<&mut Pipeline, Cold> {
+    /// The part of the recipe's model that `split` gives it, loaded unless it is the warm one.
+    fn warm(
+        &mut self,
+        recipe: &Recipe,
+        split: &Split,
+        observer: &mut dyn Tells,
+    ) -> Result<&mut Pipeline, Cold> {
         let fits = |(model, pipeline): &(String, Pipeline)| {
-            *model == recipe.model && pipeline.card().digest == recipe.model_digest
+            *model == recipe.model
+                && pipeline.card().digest == recipe.model_digest
+                && pipeline.split() == split
         };
         if !self.warm.as_ref().is_some_and(fits) {
             // The old weights go first: two models at once may not fit.
@@ -96,7 +111,7 @@ impl Engine {
             if card.digest != recipe.model_digest {
                 return Err(Cold::Differs { here: card.digest });
             }
-            self.warm = Some((recipe.model.clone(), Pipeline::load_as(&recipe.model, card)?));
+            self.warm = Some((recipe.model.clone(), Pipeline::load_split(&recipe.model, card, split)?));
         }
         Ok(&mut self.warm.as_mut().expect("it was just loaded").1)
     }

@@ -18,6 +18,12 @@ use croft_proto::v1::RankRender;
 /// Who hears of a render and of the steps that were kept.
 pub(crate) trait Tells: Observer {
     fn kept(&mut self, step: u32, file: &str);
+
+    /// The other ranks reach this one here.
+    fn listens(&mut self, address: &str);
+
+    /// Waits for the addresses of all ranks; `None` when it was cancelled or they did not come in time.
+    fn joined(&mut self, wait: Duration) -> Option<Vec<String>>;
 }
 
 /// An observer that keeps steps.
@@ -28,10 +34,12 @@ pub(crate) struct Keeper<'a> {
     identity: String,
     attempt: u32,
     kept: Instant,
+    /// The step that was kept last, or that it went on from.
+    last: u32,
 }
 
 impl<'a> Keeper<'a> {
-    pub(crate) fn new(tells: &'a mut dyn Tells, render: &RankRender, identity: String) -> Self {
+    pub(crate) fn new(tells: &'a mut dyn Tells, render: &RankRender, identity: String, last: u32) -> Self {
         Self {
             tells,
             folder: PathBuf::from(&render.scratch),
@@ -39,6 +47,7 @@ impl<'a> Keeper<'a> {
             identity,
             attempt: render.attempt,
             kept: Instant::now(),
+            last,
         }
     }
 
@@ -50,7 +59,10 @@ impl<'a> Keeper<'a> {
         let written = fs::write(&part, checkpoint.to_bytes()).and_then(|()| fs::rename(&part, &whole));
         self.kept = Instant::now();
         match written {
-            Ok(()) => self.tells.kept(step, &file),
+            Ok(()) => {
+                self.last = step;
+                self.tells.kept(step, &file);
+            }
             // The clip is worth more than the way back to its middle.
             Err(error) => tracing::warn!(%error, step, "a step could not be kept"),
         }
@@ -73,7 +85,7 @@ impl Observer for Keeper<'_> {
     }
 
     fn halted(&mut self, step: u32, latents: &[f32]) {
-        if self.every.is_some() && step > 0 {
+        if self.every.is_some() && step > self.last {
             self.keep(step, latents);
         }
     }

@@ -5,6 +5,7 @@
 
 mod convert;
 mod engine;
+mod gang;
 mod halfway;
 mod save;
 mod serve;

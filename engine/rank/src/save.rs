@@ -38,7 +38,13 @@ impl Error {
                 _ => (ExitCause::Internal, "see whether the worker may write to its --data-dir"),
             },
         };
-        RankFailed { id, cause: cause.into(), message: self.to_string(), remedy: remedy.to_owned() }
+        RankFailed {
+            id,
+            cause: cause.into(),
+            message: self.to_string(),
+            remedy: remedy.to_owned(),
+            ..RankFailed::default()
+        }
     }
 }
 

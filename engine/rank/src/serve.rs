@@ -10,14 +10,15 @@ use std::{
         mpsc,
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use croft_engine::progress::{Observer, Stage};
 use croft_proto::{
     PROTOCOL, frame,
     v1::{
-        ExitCause, FromRank, RankCheckpoint, RankFailed, RankProgress, RankReady, RankRender, ToRank,
-        from_rank, to_rank,
+        ExitCause, FromRank, RankCheckpoint, RankFailed, RankJoin, RankListens, RankProgress, RankReady,
+        RankRender, ToRank, from_rank, to_rank,
     },
 };
 
@@ -25,6 +26,8 @@ use crate::{convert, engine::Engine, halfway::Tells};
 
 /// Renders that may wait; a worker sends the next one when the last was answered.
 const WAITING_MAX: usize = 4;
+/// A rank that waits for others looks this often whether it still should.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Why a rank ended.
 #[derive(Debug, thiserror::Error)]
@@ -56,9 +59,10 @@ pub fn serve(
         engine_version: env!("CARGO_PKG_VERSION").to_owned(),
     }))?;
     let (renders, waiting) = mpsc::sync_channel(WAITING_MAX);
+    let (joins, joined) = mpsc::sync_channel(WAITING_MAX);
     let cancelled = Arc::clone(&worker.cancelled);
     let listening = thread::spawn(move || {
-        let ended = listen(reader, &renders, &cancelled);
+        let ended = listen(reader, &renders, &joins, &cancelled);
         // Whatever renders now renders for nobody.
         cancelled.store(u64::MAX, Ordering::Relaxed);
         drop(renders);
@@ -67,7 +71,7 @@ pub fn serve(
     });
     let mut engine = Engine::default();
     for render in waiting {
-        answer(&mut engine, &worker, &render)?;
+        answer(&mut engine, &worker, &joined, &render)?;
     }
     listening.join().map_err(|_| Error::Panicked("while listening".to_owned()))?
 }
@@ -76,6 +80,7 @@ pub fn serve(
 fn listen(
     mut stream: UnixStream,
     renders: &mpsc::SyncSender<RankRender>,
+    joins: &mpsc::SyncSender<RankJoin>,
     cancelled: &AtomicU64,
 ) -> Result<(), Error> {
     while let Some(message) = frame::read::<ToRank>(&mut stream)? {
@@ -88,6 +93,8 @@ fn listen(
             Some(to_rank::What::Cancel(cancel)) => {
                 cancelled.fetch_max(cancel.id, Ordering::Relaxed);
             }
+            // More than it can read are repetitions.
+            Some(to_rank::What::Join(join)) => drop(joins.try_send(join)),
             Some(to_rank::What::Shutdown(_)) => return Ok(()),
             // A newer worker's message: nothing this rank can do.
             None => {}
@@ -96,16 +103,21 @@ fn listen(
     Ok(())
 }
 
-fn answer(engine: &mut Engine, worker: &Worker, render: &RankRender) -> Result<(), Error> {
+fn answer(
+    engine: &mut Engine,
+    worker: &Worker,
+    joins: &mpsc::Receiver<RankJoin>,
+    render: &RankRender,
+) -> Result<(), Error> {
     let span = tracing::info_span!(
         "render",
         job = render.job,
         task = render.task,
         attempt = render.attempt,
-        rank = 0
+        rank = render.gang.as_ref().map_or(0, |gang| gang.rank)
     );
     let _entered = span.enter();
-    let mut watched = Watched { worker, id: render.id };
+    let mut watched = Watched { worker, joins, id: render.id };
     // The engine is dropped with the process after a panic, so nothing half-made in it is seen again.
     match catch_unwind(AssertUnwindSafe(|| engine.render(render, &mut watched))) {
         Ok(Ok(done)) => worker.say(from_rank::What::Done(done)),
@@ -120,6 +132,7 @@ fn answer(engine: &mut Engine, worker: &Worker, render: &RankRender) -> Result<(
                 cause: ExitCause::Internal.into(),
                 message: format!("the engine panicked: {words}"),
                 remedy: "this is a defect: please report it with the rank's log".to_owned(),
+                ..RankFailed::default()
             }))?;
             Err(Error::Panicked(words))
         }
@@ -143,6 +156,7 @@ impl Worker {
 /// Tells the worker where a render is.
 struct Watched<'a> {
     worker: &'a Worker,
+    joins: &'a mpsc::Receiver<RankJoin>,
     id: u64,
 }
 
@@ -159,6 +173,25 @@ impl Tells for Watched<'_> {
         let kept = RankCheckpoint { id: self.id, step, file: file.to_owned() };
         // As with progress.
         let _ = self.worker.say(from_rank::What::Checkpoint(kept));
+    }
+
+    fn listens(&mut self, address: &str) {
+        let listens = RankListens { id: self.id, address: address.to_owned() };
+        // A worker that is gone ends this process.
+        let _ = self.worker.say(from_rank::What::Listens(listens));
+    }
+
+    fn joined(&mut self, wait: Duration) -> Option<Vec<String>> {
+        let until = Instant::now() + wait;
+        while Instant::now() < until && !self.cancelled() {
+            match self.joins.recv_timeout(LOOK) {
+                Ok(join) if join.id == self.id => return Some(join.addresses),
+                // Of an earlier render.
+                Ok(_) | Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        None
     }
 }
 

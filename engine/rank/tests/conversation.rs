@@ -1,12 +1,13 @@
 //! A rank spoken to over its socket, as a worker does.
 
-use std::{os::unix::net::UnixStream, path::Path, thread};
+use std::{net::Ipv4Addr, os::unix::net::UnixStream, path::Path, thread, time::Duration};
 
+use croft_engine::parallel::{Listener, Peer, Roll, Token};
 use croft_proto::{
     frame,
     v1::{
-        ExitCause, FromRank, OutputPlan, ParamValue, RankCancel, RankDone, RankFailed, RankRender, Recipe,
-        ToRank, from_rank, param_value, to_rank,
+        ExitCause, FromRank, OutputPlan, ParamValue, RankCancel, RankDone, RankFailed, RankGang, RankJoin,
+        RankRender, Recipe, ToRank, from_rank, param_value, to_rank,
     },
 };
 
@@ -42,6 +43,19 @@ impl Rank {
                 from_rank::What::Done(done) => return (Ok(done), steps),
                 from_rank::What::Failed(failed) => return (Err(failed), steps),
                 from_rank::What::Ready(_) => panic!("ready twice"),
+                from_rank::What::Listens(_) => panic!("it is alone"),
+            }
+        }
+    }
+
+    /// Where it can be reached, once it has loaded.
+    fn listens(&mut self) -> String {
+        loop {
+            let message: FromRank = frame::read(&mut self.stream).expect("whole").expect("it answers");
+            match message.what.expect("a known message") {
+                from_rank::What::Progress(progress) if progress.steps == 0 => {}
+                from_rank::What::Listens(at) => return at.address,
+                other => panic!("{other:?}"),
             }
         }
     }
@@ -97,6 +111,80 @@ fn two_clips_by_one_warm_model_are_written_and_told() {
     };
     same("clip/0001.png");
     same("clip.mp4");
+    rank.end();
+}
+
+fn gang(rank: u32, ranks: u32) -> Option<RankGang> {
+    let token = vec![9; 32].into();
+    Some(RankGang { rank, ranks, token, generation: 5, host: "127.0.0.1".to_owned() })
+}
+
+/// Two ranks that were told of each other, each rendering clip `id` in its folder.
+fn two_that_render(ranks: &mut [Rank; 2], id: u64, steps: u32, scratch: &Path) {
+    for (number, rank) in (0..).zip(ranks.iter_mut()) {
+        let folder = scratch.join(number.to_string());
+        std::fs::create_dir_all(&folder).expect("made");
+        let part = RankRender { gang: gang(number, 2), ..render(id, "builtin://shapes", steps, &folder) };
+        rank.say(to_rank::What::Render(part));
+    }
+    let addresses: Vec<String> = ranks.iter_mut().map(Rank::listens).collect();
+    for rank in ranks {
+        rank.say(to_rank::What::Join(RankJoin { id, addresses: addresses.clone() }));
+    }
+}
+
+#[test]
+fn two_ranks_render_one_clip_and_rank_0_alone_writes_it() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let mut ranks = [Rank::start(), Rank::start()];
+    for id in [1, 2] {
+        two_that_render(&mut ranks, id, 3, scratch.path());
+        let done = ranks.each_mut().map(|rank| rank.ending().0.expect("it renders").files);
+        assert!(done[0].contains(&"clip/0001.png".to_owned()), "{done:?}");
+        assert!(done[1].is_empty(), "{done:?}");
+    }
+    let mut alone = Rank::start();
+    let folder = scratch.path().join("alone");
+    alone.say(to_rank::What::Render(render(1, "builtin://shapes", 3, &folder)));
+    alone.ending().0.expect("it renders");
+    let size = |at: &Path| std::fs::metadata(at.join("clip/0001.png")).expect("a picture").len();
+    let (one, two) = (size(&folder), size(&scratch.path().join("0")));
+    assert!(one.abs_diff(two) * 20 < one, "the same picture within rounding: {one} and {two} bytes");
+    alone.end();
+    ranks.into_iter().for_each(Rank::end);
+}
+
+#[test]
+fn a_rank_whose_gang_broke_says_so_and_renders_with_others_again() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let mut stays = Rank::start();
+    let part = RankRender { gang: gang(0, 2), ..render(1, "builtin://shapes", 2, scratch.path()) };
+    stays.say(to_rank::What::Render(part));
+    let here = Listener::bind(Ipv4Addr::LOCALHOST.into()).expect("a port");
+    let addresses = [stays.listens(), here.address().expect("bound").to_string()];
+    let peer = |at: &String| Peer { address: at.parse().expect("an address"), share: 1 };
+    let peers = addresses.iter().map(peer).collect();
+    stays.say(to_rank::What::Join(RankJoin { id: 1, addresses: addresses.to_vec() }));
+    let roll = Roll { rank: 1, peers, token: Token([9; 32]), generation: 5 };
+    drop(here.join(&roll, Duration::from_secs(20)).expect("a gang"));
+    assert_eq!(stays.ending().0.expect_err("it is alone").cause(), ExitCause::CollectiveTimeout);
+    let mut ranks = [stays, Rank::start()];
+    two_that_render(&mut ranks, 2, 2, scratch.path());
+    for rank in &mut ranks {
+        rank.ending().0.expect("it renders");
+    }
+    ranks.into_iter().for_each(Rank::end);
+}
+
+#[test]
+fn a_rank_that_waits_for_others_can_be_cancelled() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let mut rank = Rank::start();
+    let part = RankRender { gang: gang(1, 2), ..render(1, "builtin://shapes", 2, scratch.path()) };
+    rank.say(to_rank::What::Render(part));
+    rank.listens();
+    rank.say(to_rank::What::Cancel(RankCancel { id: 1 }));
+    assert_eq!(rank.ending().0.expect_err("it was cancelled").cause(), ExitCause::Cancelled);
     rank.end();
 }
 

@@ -37,6 +37,8 @@ pub struct Card {
     /// What each parameter may be, by its name in a specification.
     pub rules: BTreeMap<String, Rule>,
     pub prompt_bytes_max: usize,
+    /// Over how many ranks it can be split: each needs a head.
+    pub ranks_max: usize,
 }
 
 /// Checks the model and describes it.
@@ -62,6 +64,7 @@ pub fn card(model: &str) -> Result<Card, Error> {
         makes: Makes::Clip,
         rules,
         prompt_bytes_max: 4096,
+        ranks_max: parts.encoder.heads().min(parts.transformer.config().heads),
     })
 }
 

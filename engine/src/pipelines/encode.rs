@@ -65,6 +65,10 @@ struct Key {
 }
 
 impl Encoder {
+    pub(crate) fn heads(&self) -> usize {
+        self.t5.heads()
+    }
+
     /// Numbers that the text encoder holds.
     pub(crate) fn held(&self) -> usize {
         self.t5.held()

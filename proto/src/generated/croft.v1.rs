@@ -2109,10 +2109,13 @@ pub struct AttemptRef {
     #[prost(uint32, tag = "4")]
     pub attempt: u32,
     /// Minted by the coordinator for this attempt alone; whatever does not carry it is an echo.
-    ///
-    /// next tag: 6
     #[prost(uint64, tag = "5")]
     pub fence: u64,
+    /// Of a gang: which of its ranks.
+    ///
+    /// next tag: 7
+    #[prost(uint32, tag = "6")]
+    pub rank: u32,
 }
 /// Generated client implementations.
 pub mod artifacts_client {
@@ -3890,7 +3893,7 @@ pub mod farm_server {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkerMessage {
-    #[prost(oneof = "worker_message::What", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "worker_message::What", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub what: ::core::option::Option<worker_message::What>,
 }
 /// Nested message and enum types in `WorkerMessage`.
@@ -3915,7 +3918,20 @@ pub mod worker_message {
         Device(super::DeviceReport),
         #[prost(message, tag = "8")]
         Nimby(super::NimbyLock),
+        #[prost(message, tag = "9")]
+        Address(super::RankAddress),
     }
+}
+/// Where a rank of a gang can be reached by the others; said until the coordinator answers with all of them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RankAddress {
+    #[prost(message, optional, tag = "1")]
+    pub attempt: ::core::option::Option<AttemptRef>,
+    /// HOST:PORT
+    ///
+    /// next tag: 3
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
 }
 /// The workstation's owner is there, or gone again.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4020,7 +4036,7 @@ pub struct DeviceReport {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CoordinatorMessage {
-    #[prost(oneof = "coordinator_message::What", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "coordinator_message::What", tags = "1, 2, 3, 4, 5")]
     pub what: ::core::option::Option<coordinator_message::What>,
 }
 /// Nested message and enum types in `CoordinatorMessage`.
@@ -4038,7 +4054,21 @@ pub mod coordinator_message {
         /// The stream ends here, and why; the worker does not come back with the same hello.
         #[prost(message, tag = "4")]
         Refused(super::Refused),
+        /// All ranks of a gang can be reached.
+        #[prost(message, tag = "5")]
+        Join(super::GangJoin),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GangJoin {
+    /// With the rank that is told.
+    #[prost(message, optional, tag = "1")]
+    pub attempt: ::core::option::Option<AttemptRef>,
+    /// By rank, HOST:PORT.
+    ///
+    /// next tag: 3
+    #[prost(string, repeated, tag = "2")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {
@@ -4079,9 +4109,16 @@ pub struct Assignment {
     pub sidecar_json: ::prost::alloc::string::String,
     #[prost(uint64, tag = "6")]
     pub timeout_total_ms: u64,
-    /// next tag: 8
     #[prost(uint64, tag = "7")]
     pub timeout_no_progress_ms: u64,
+    /// Of the whole attempt; 0 counts as 1.
+    #[prost(uint32, tag = "8")]
+    pub ranks: u32,
+    /// Of a gang: known to its ranks alone.
+    ///
+    /// next tag: 10
+    #[prost(bytes = "bytes", tag = "9")]
+    pub gang_token: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Revoke {
@@ -4405,7 +4442,7 @@ pub mod dispatch_server {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToRank {
-    #[prost(oneof = "to_rank::What", tags = "1, 2, 3")]
+    #[prost(oneof = "to_rank::What", tags = "1, 2, 3, 4")]
     pub what: ::core::option::Option<to_rank::What>,
 }
 /// Nested message and enum types in `ToRank`.
@@ -4419,7 +4456,36 @@ pub mod to_rank {
         Cancel(super::RankCancel),
         #[prost(message, tag = "3")]
         Shutdown(super::RankShutdown),
+        #[prost(message, tag = "4")]
+        Join(super::RankJoin),
     }
+}
+/// Of a gang: where its ranks are, itself among them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RankJoin {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// next tag: 3
+    #[prost(string, repeated, tag = "2")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RankGang {
+    #[prost(uint32, tag = "1")]
+    pub rank: u32,
+    #[prost(uint32, tag = "2")]
+    pub ranks: u32,
+    /// Known to its ranks alone.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub token: ::prost::bytes::Bytes,
+    /// A rank of another generation is not listened to.
+    #[prost(uint64, tag = "4")]
+    pub generation: u64,
+    /// The address of this machine on which the others reach it.
+    ///
+    /// next tag: 6
+    #[prost(string, tag = "5")]
+    pub host: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RankRender {
@@ -4442,10 +4508,13 @@ pub struct RankRender {
     #[prost(string, repeated, tag = "7")]
     pub resume: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// A step is kept when the last one that was kept is older than this; 0 for never.
-    ///
-    /// next tag: 9
     #[prost(uint64, tag = "8")]
     pub checkpoint_ms: u64,
+    /// It is one of several that render together.
+    ///
+    /// next tag: 10
+    #[prost(message, optional, tag = "9")]
+    pub gang: ::core::option::Option<RankGang>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RankCancel {
@@ -4458,7 +4527,7 @@ pub struct RankCancel {
 pub struct RankShutdown {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FromRank {
-    #[prost(oneof = "from_rank::What", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "from_rank::What", tags = "1, 2, 3, 4, 5, 6")]
     pub what: ::core::option::Option<from_rank::What>,
 }
 /// Nested message and enum types in `FromRank`.
@@ -4475,7 +4544,20 @@ pub mod from_rank {
         Failed(super::RankFailed),
         #[prost(message, tag = "5")]
         Checkpoint(super::RankCheckpoint),
+        /// Of a gang: it waits for RankJoin.
+        #[prost(message, tag = "6")]
+        Listens(super::RankListens),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RankListens {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// HOST:PORT
+    ///
+    /// next tag: 3
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RankReady {
@@ -4546,7 +4628,11 @@ pub struct RankFailed {
     pub cause: i32,
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
-    /// next tag: 5
     #[prost(string, tag = "4")]
     pub remedy: ::prost::alloc::string::String,
+    /// Another rank went away: its worker may know more.
+    ///
+    /// next tag: 6
+    #[prost(bool, tag = "5")]
+    pub peer_lost: bool,
 }

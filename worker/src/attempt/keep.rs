@@ -58,7 +58,15 @@ impl Keep {
             found.sort_unstable_by(|a, b| b.cmp(a));
             let mut files = Vec::new();
             for (at, place) in found.iter().take(FETCHED).enumerate() {
-                let bytes = store.get(place).await?.bytes().await?;
+                let read = async { store.get(place).await?.bytes().await };
+                let bytes = match read.await {
+                    Ok(bytes) => bytes,
+                    // A newer one was sent meanwhile, or one is worth as little as the next.
+                    Err(error) => {
+                        tracing::info!(%error, "a kept step cannot be read");
+                        continue;
+                    }
+                };
                 let file = self.folder.join(format!("resume-{at}.safetensors"));
                 match tokio::fs::write(&file, bytes).await {
                     Ok(()) => files.push(file.display().to_string()),
@@ -139,7 +147,7 @@ impl Keep {
             let _ = tokio::fs::remove_file(&file).await;
             match sent {
                 Ok(()) => {
-                    if let Some(before) = before {
+                    if let Some(before) = before.filter(|before| *before != place) {
                         // A stale one that stays costs some room until its task is done.
                         let _ = store.delete(&before).await;
                     }
@@ -188,6 +196,17 @@ mod tests {
         let found = keep(&store, &dir).fetch().await;
         assert_eq!(found.len(), 1, "the newest alone is kept: {found:?}");
         assert_eq!(std::fs::read_to_string(&found[0]).expect("a file"), "10");
+    }
+
+    #[tokio::test]
+    async fn a_step_that_is_kept_twice_stays() {
+        let (dir, store) = (tempfile::tempdir().expect("scratch"), Arc::new(InMemory::new()) as _);
+        let mut first = keep(&store, &dir);
+        for _ in 0..2 {
+            kept(&mut first, &dir, 7).await;
+            first.finish().await;
+        }
+        assert_eq!(keep(&store, &dir).fetch().await.len(), 1);
     }
 
     #[tokio::test]

@@ -1,27 +1,33 @@
 //! One attempt, from its assignment to its ending: render, save, report. Every wait in it has an end.
 
+mod gather;
 mod keep;
 mod save;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use croft_proto::v1::{
-    Artifact, Assignment, AttemptRef, AttemptTimes, ExitCause, Failure, RankDone, RankRender, Revoke,
-    WorkerMessage, from_rank,
+    Artifact, Assignment, AttemptRef, AttemptTimes, ExitCause, Failure, GangJoin, RankDone, RankGang,
+    RankRender, Revoke, WorkerMessage, from_rank,
 };
 use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep_until},
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use self::keep::Keep;
+use self::{
+    gather::{Gather, Word},
+    keep::Keep,
+};
 use crate::{clock, convert, rank::Rank, scratch::Scratch, sidecar::Circumstances, target::Target};
 
 /// What a rank gets to end its step after a cancel.
 const STEP: Duration = Duration::from_secs(60);
+/// What the other ranks of a gang that broke get to say why.
+const PEERS: Duration = Duration::from_secs(1);
 /// A deadline of none: far beyond any render.
 const NEVER: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -38,6 +44,11 @@ pub(crate) struct Bench<'a> {
     pub(crate) shutdown: &'a CancellationToken,
     /// A step is kept this often, milliseconds; 0 for never.
     pub(crate) checkpoint_ms: u64,
+    /// Which rank of its attempt it is.
+    pub(crate) rank: u32,
+    /// The address of this machine on which ranks elsewhere reach it.
+    pub(crate) gang_address: IpAddr,
+    pub(crate) joins: &'a watch::Receiver<Option<GangJoin>>,
 }
 
 /// How an attempt ended.
@@ -67,7 +78,7 @@ impl Bench<'_> {
     ) -> (Ending, After) {
         let attempt = assignment.attempt.clone().unwrap_or_default();
         let started = clock::now();
-        let folder = match self.scratch.attempt(attempt.fence) {
+        let folder = match self.scratch.attempt(attempt.fence, self.rank) {
             Ok(folder) => folder,
             Err(error) => {
                 let cause = if error.kind() == std::io::ErrorKind::StorageFull {
@@ -122,10 +133,13 @@ impl Bench<'_> {
         revokes: &mut mpsc::Receiver<Revoke>,
     ) -> (Result<RankDone, Failure>, After) {
         let attempt = &assignment.attempt.clone().unwrap_or_default();
-        let resume = if attempt.attempt > 1 { keep.fetch().await } else { Vec::new() };
+        // Rank 0 alone knows where a gang goes on, and keeps its steps.
+        let resume = if attempt.attempt > 1 && self.rank == 0 { keep.fetch().await } else { Vec::new() };
+        let mut gather = Gather::new(attempt, self.joins.clone());
         let render = RankRender {
             resume,
-            checkpoint_ms: self.checkpoint_ms,
+            checkpoint_ms: if self.rank == 0 { self.checkpoint_ms } else { 0 },
+            gang: self.gang(assignment),
             recipe: assignment.recipe.clone(),
             scratch: folder.display().to_string(),
             job: attempt.job.clone(),
@@ -156,8 +170,13 @@ impl Bench<'_> {
                     }
                     Some(from_rank::What::Failed(failed)) if failed.id == id => {
                         let after_panic = failed.cause() == ExitCause::Internal;
-                        let failure = convert::of_rank(self.worker, self.device, failed);
-                        let failure = stopping.map_or(failure, |(_, asked)| asked);
+                        let peer_lost = failed.peer_lost;
+                        let failure = convert::of_rank(self.worker, self.device, self.rank, failed);
+                        let failure = match stopping {
+                            Some((_, asked)) => asked,
+                            None if peer_lost => self.first_heard(failure, attempt, deadline, revokes).await,
+                            None => failure,
+                        };
                         if after_panic {
                             rank.kill().await;
                             return (Err(failure), After::Gone);
@@ -165,6 +184,7 @@ impl Bench<'_> {
                         return (Err(failure), After::Warm(Box::new(rank)));
                     }
                     Some(from_rank::What::Checkpoint(step)) if step.id == id => keep.kept(step),
+                    Some(from_rank::What::Listens(at)) if at.id == id => gather.listens(at.address),
                     // Of an earlier render, or of a newer rank.
                     Some(_) => {}
                     None => {
@@ -173,6 +193,18 @@ impl Bench<'_> {
                     }
                 },
                 () = keep.arrived(), if keep.is_sending() => {}
+                word = gather.next() => match word {
+                    Word::Say(message) => {
+                        // It waits for others, who may still be loading.
+                        moved = Instant::now();
+                        // What is not said now is said again.
+                        let _ = self.said.try_send(message);
+                    }
+                    Word::Join(addresses) => {
+                        // One that does not hear it has ended, which shows next.
+                        let _ = rank.join(id, addresses).await;
+                    }
+                },
                 stop = self.stop(attempt, deadline, revokes), if stopping.is_none() => {
                     let at_once = !matches!(stop, Stop::Revoked { now: false });
                     let failure = self.stopped(stop);
@@ -188,6 +220,31 @@ impl Bench<'_> {
                     return (Err(stopping.map_or_else(late, |(_, asked)| asked)), After::Gone);
                 }
             }
+        }
+    }
+
+    /// What a rank must know of its gang, if it is one of several.
+    fn gang(&self, assignment: &Assignment) -> Option<RankGang> {
+        (assignment.ranks > 1).then(|| RankGang {
+            rank: self.rank,
+            ranks: assignment.ranks,
+            token: assignment.gang_token.clone(),
+            generation: assignment.attempt.as_ref().map_or(0, |attempt| attempt.fence),
+            host: self.gang_address.to_string(),
+        })
+    }
+
+    /// A rank that lost another is not the one to blame: what the other's worker has to say comes first, if it has.
+    async fn first_heard(
+        &self,
+        failure: Failure,
+        attempt: &AttemptRef,
+        deadline: &Deadline,
+        revokes: &mut mpsc::Receiver<Revoke>,
+    ) -> Failure {
+        match timeout(PEERS, self.stop(attempt, deadline, revokes)).await {
+            Ok(stop) => self.stopped(stop),
+            Err(_) => failure,
         }
     }
 
@@ -234,7 +291,8 @@ impl Bench<'_> {
     }
 
     async fn crashed(&self, rank: &mut Rank) -> Failure {
-        let message = format!("rank 0 on {}:{}: {}", self.worker, self.device, rank.how_it_ended().await);
+        let message =
+            format!("rank {} on {}:{}: {}", self.rank, self.worker, self.device, rank.how_it_ended().await);
         let remedy = if message.contains("SIGKILL") {
             "where nobody killed it, the out-of-memory killer did: see the system's log, offer fewer devices, or ask for less"
         } else {
@@ -244,7 +302,7 @@ impl Bench<'_> {
     }
 
     fn failure(&self, cause: ExitCause, message: impl Into<String>, remedy: &str) -> Failure {
-        convert::failure(self.worker, self.device, cause, message, remedy)
+        convert::failure(self.worker, self.device, self.rank, cause, message, remedy)
     }
 }
 

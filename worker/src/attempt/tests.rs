@@ -16,6 +16,7 @@ struct House {
     revoke: mpsc::Sender<Revoke>,
     revokes: mpsc::Receiver<Revoke>,
     shutdown: CancellationToken,
+    joins: watch::Receiver<Option<GangJoin>>,
 }
 
 impl House {
@@ -24,12 +25,13 @@ impl House {
         let scratch = Scratch::claim(dir.path()).expect("free");
         let (revoke, revokes) = mpsc::channel(4);
         let shutdown = CancellationToken::new();
-        Self { dir, scratch, store: Arc::new(InMemory::new()), revoke, revokes, shutdown }
+        let joins = watch::channel(None).1;
+        Self { dir, scratch, store: Arc::new(InMemory::new()), revoke, revokes, shutdown, joins }
     }
 
     /// A file of the attempt with fence 7.
     fn file(&self, name: &str) -> std::path::PathBuf {
-        self.dir.path().join("attempts/7").join(name)
+        self.dir.path().join("attempts/7-0").join(name)
     }
 
     /// The ending, whether the rank stayed warm, and what was told meanwhile.
@@ -47,6 +49,9 @@ impl House {
             said: &said,
             shutdown: &self.shutdown,
             checkpoint_ms: 0,
+            rank: 0,
+            gang_address: std::net::Ipv4Addr::LOCALHOST.into(),
+            joins: &self.joins,
         };
         let (ending, after) = bench.run(rank, &assignment, &mut self.revokes).await;
         drop(said);

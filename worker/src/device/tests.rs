@@ -29,6 +29,7 @@ impl House {
         let (target, targets) = watch::channel(Some(Target::Store(store)));
         let (assignments, given) = mpsc::channel(WAITING);
         let (revokes, revoked) = mpsc::channel(WAITING);
+        let (joins, joined) = watch::channel(None);
         let (say, said) = mpsc::channel(8);
         let (tell, progress) = mpsc::channel(8);
         let shutdown = CancellationToken::new();
@@ -41,14 +42,16 @@ impl House {
             target: targets,
             assignments: given,
             revokes: revoked,
+            joins: joined,
             said: say,
             progress: tell,
             shutdown: shutdown.clone(),
             checkpoint_ms: 0,
+            gang_address: std::net::Ipv4Addr::LOCALHOST.into(),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(device.run());
-        let orders = Orders { assignments, revokes };
+        let orders = Orders { assignments, revokes, joins };
         Self { _dir: dir, orders, said, _target: target, _progress: progress, tasks, shutdown }
     }
 

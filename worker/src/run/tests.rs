@@ -96,7 +96,7 @@ impl House {
         let (say, said) = mpsc::channel(4);
         let hands = Hands {
             hello: Hello { worker: "ws-1".to_owned(), ..Hello::default() },
-            devices: vec![Orders { assignments: assign, revokes }],
+            devices: vec![Orders { assignments: assign, revokes, joins: watch::channel(None).0 }],
             said,
             progress: mpsc::channel(4).1,
             nimby: watch::channel(None).1,

@@ -1,7 +1,7 @@
 //! Answers to questions. Nothing here changes anything.
 
 use crate::{
-    ids::{AttemptId, JobId, TaskId},
+    ids::{AttemptId, JobId, SessionId, TaskId},
     job::{Job, Layer},
     model_card::ModelCard,
     plan::Plan,
@@ -51,6 +51,15 @@ impl Farm {
     pub fn name(&self, id: &TaskId) -> Option<String> {
         let layer = self.jobs.get(&id.job)?.plan.layers().get(id.layer as usize)?;
         Some(format!("{}/{}/{:04}", id.job, layer.name, id.task + 1))
+    }
+
+    /// By rank, the streams over which a live attempt reports.
+    #[must_use]
+    pub fn seats(&self, attempt: &AttemptId) -> Option<Vec<Option<SessionId>>> {
+        let job = self.jobs.get(&attempt.task.job)?;
+        let task = job.layers.get(attempt.task.layer as usize)?.tasks.get(&attempt.task.task)?;
+        let live = task.live.as_ref().filter(|live| live.fence == attempt.fence)?;
+        Some(live.seats.iter().map(|seat| seat.session).collect())
     }
 
     /// Whether files of `attempt` may still be written: it is the one that renders or is being published.

@@ -10,5 +10,5 @@ pub(super) use names::{parse_job, parse_task, selector};
 pub(super) use plan::{job_planned, plan};
 pub(super) use values::artifact;
 pub(super) use views::{job, limit, progress, show, status, task, timestamp, wait, worker};
-pub(super) use worker::{Named, attempt, event, hello};
+pub(super) use worker::{Named, attempt, event, hello, rank_address};
 pub(crate) use worker::{assignment, attempt_ref};

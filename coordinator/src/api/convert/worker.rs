@@ -1,5 +1,6 @@
 //! What is said to workers, and what they say.
 
+use bytes::Bytes;
 use croft_core::{
     farm::Farm,
     ids::{AttemptId, Fence, JobId, SessionId, TaskId, WorkerId},
@@ -50,8 +51,13 @@ pub(in crate::api) fn attempt(attempt: v1::AttemptRef) -> Option<Named> {
     })
 }
 
+/// Whose address it is.
+pub(in crate::api) fn rank_address(at: &v1::RankAddress) -> (Option<Named>, u32) {
+    (at.attempt.clone().and_then(attempt), rank_of(at.attempt.as_ref()))
+}
+
 /// `None` when the job was forgotten in the meantime.
-pub(crate) fn attempt_ref(farm: &Farm, attempt: &AttemptId) -> Option<v1::AttemptRef> {
+pub(crate) fn attempt_ref(farm: &Farm, attempt: &AttemptId, rank: u32) -> Option<v1::AttemptRef> {
     let layer = farm.plan(&attempt.task.job)?.layers().get(attempt.task.layer as usize)?;
     Some(v1::AttemptRef {
         job: attempt.task.job.to_string(),
@@ -59,12 +65,15 @@ pub(crate) fn attempt_ref(farm: &Farm, attempt: &AttemptId) -> Option<v1::Attemp
         task: task_number(attempt.task.task),
         attempt: attempt.number,
         fence: attempt.fence.0,
+        rank,
     })
 }
 
-pub(crate) fn assignment(farm: &Farm, assignment: Assignment) -> Option<v1::Assignment> {
+pub(crate) fn assignment(farm: &Farm, assignment: Assignment, gang_token: Bytes) -> Option<v1::Assignment> {
     Some(v1::Assignment {
-        attempt: Some(attempt_ref(farm, &assignment.attempt)?),
+        attempt: Some(attempt_ref(farm, &assignment.attempt, assignment.rank)?),
+        ranks: assignment.ranks,
+        gang_token,
         device: assignment.device.index,
         recipe: Some(recipe(assignment.recipe)),
         prefix: assignment.prefix,
@@ -156,29 +165,42 @@ pub(in crate::api) fn event(session: SessionId, what: What) -> Make {
         }),
         What::Progress(progress) => {
             let stage = stage_from(progress.stage());
+            let rank = rank_of(progress.attempt.as_ref());
             of_attempt(session, progress.attempt, move |attempt| Event::AttemptProgressed {
                 session,
                 attempt,
-                rank: 0,
+                rank,
                 stage,
                 step: progress.step,
                 steps: progress.steps,
             })
         }
-        What::Done(done) => of_attempt(session, done.attempt, move |attempt| Event::AttemptSaved {
-            session,
-            attempt,
-            rank: 0,
-            artifacts: done.artifacts.into_iter().map(artifact_from).collect(),
-            times: done.times.map(times_from).unwrap_or_default(),
-        }),
-        What::Failed(failed) => of_attempt(session, failed.attempt, move |attempt| Event::AttemptFailed {
-            session,
-            attempt,
-            rank: 0,
-            failure: failure_from(failed.failure.unwrap_or_default()),
-        }),
+        What::Done(done) => {
+            let rank = rank_of(done.attempt.as_ref());
+            of_attempt(session, done.attempt, move |attempt| Event::AttemptSaved {
+                session,
+                attempt,
+                rank,
+                artifacts: done.artifacts.into_iter().map(artifact_from).collect(),
+                times: done.times.map(times_from).unwrap_or_default(),
+            })
+        }
+        What::Failed(failed) => {
+            let rank = rank_of(failed.attempt.as_ref());
+            of_attempt(session, failed.attempt, move |attempt| Event::AttemptFailed {
+                session,
+                attempt,
+                rank,
+                failure: failure_from(failed.failure.unwrap_or_default()),
+            })
+        }
+        // Relayed without the farm: `rendezvous`.
+        What::Address(_) => Box::new(move |_| Some(Event::WorkerHeard { session })),
     }
+}
+
+fn rank_of(named: Option<&v1::AttemptRef>) -> u32 {
+    named.map_or(0, |named| named.rank)
 }
 
 fn of_attempt(

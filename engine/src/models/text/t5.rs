@@ -116,6 +116,11 @@ impl T5 {
         Ok(out)
     }
 
+    /// Of all ranks together.
+    pub(crate) fn heads(&self) -> usize {
+        self.config.heads
+    }
+
     /// Numbers that are held.
     pub fn held(&self) -> usize {
         self.blocks.iter().map(Block::held).sum::<usize>() + self.distances.len() + self.last.len()

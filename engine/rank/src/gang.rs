@@ -1,0 +1,78 @@
+//! A rank among others: it says where it can be reached, hears where they are, and connects.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use croft_engine::parallel::{Group, Listener, Peer, Roll, Split, Token};
+use croft_proto::v1::{ExitCause, RankFailed, RankGang};
+
+use crate::halfway::Tells;
+
+/// What the others get to load their parts.
+const GATHER: Duration = Duration::from_secs(600);
+/// What they get to connect once all have.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Its part of the model.
+pub(crate) fn split(gang: Option<&RankGang>) -> Split {
+    match gang {
+        Some(gang) if gang.ranks > 1 && gang.rank < gang.ranks => {
+            Split::equal(gang.rank as usize, gang.ranks as usize)
+        }
+        _ => Split::whole(),
+    }
+}
+
+/// Connects with the others, all of whom have loaded by then.
+pub(crate) fn join(
+    gang: Option<&RankGang>,
+    id: u64,
+    split: &Split,
+    tells: &mut dyn Tells,
+) -> Result<Group, RankFailed> {
+    let Some(gang) = gang.filter(|_| !split.is_whole()) else { return Ok(Group::solo()) };
+    let fail = |cause: ExitCause, message: String, remedy: &str| RankFailed {
+        id,
+        cause: cause.into(),
+        message,
+        remedy: remedy.to_owned(),
+        ..RankFailed::default()
+    };
+    let listen = || -> Result<(Listener, SocketAddr), String> {
+        let host: IpAddr = gang.host.parse().map_err(|_| "it is no IP address".to_owned())?;
+        let listener = Listener::bind(host).map_err(|error| error.to_string())?;
+        let address = listener.address().map_err(|error| error.to_string())?;
+        Ok((listener, address))
+    };
+    let (listener, address) = listen().map_err(|why| {
+        let message = format!("other ranks cannot reach this one at '{}': {why}", gang.host);
+        fail(ExitCause::Internal, message, "give the worker a `gang_address` of its own machine")
+    })?;
+    let Ok(token) = <[u8; 32]>::try_from(&gang.token[..]) else {
+        return Err(fail(ExitCause::Internal, "a gang without a token".to_owned(), "update the coordinator"));
+    };
+    tells.listens(&address.to_string());
+    let Some(addresses) = tells.joined(GATHER) else {
+        if tells.cancelled() {
+            return Err(fail(ExitCause::Cancelled, "cancelled".to_owned(), ""));
+        }
+        let message = format!("the other ranks were not ready after {} s", GATHER.as_secs());
+        return Err(fail(ExitCause::CollectiveTimeout, message, "see what they say of themselves"));
+    };
+    let peers: Vec<Peer> =
+        addresses.iter().filter_map(|a| Some(Peer { address: a.parse().ok()?, share: 1 })).collect();
+    if peers.len() != split.ranks() {
+        let message = format!("{} of {} ranks have an address", peers.len(), split.ranks());
+        return Err(fail(ExitCause::Internal, message, "update the coordinator"));
+    }
+    let roll = Roll { rank: split.rank(), peers, token: Token(token), generation: gang.generation };
+    listener.join(&roll, CONNECT).map_err(|broken| {
+        fail(
+            ExitCause::CollectiveTimeout,
+            format!("the gang did not come together: {broken}"),
+            "let the workers reach each other at their `gang_address`, on any port",
+        )
+    })
+}
