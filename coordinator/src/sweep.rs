@@ -21,7 +21,7 @@ const EVERY: Duration = Duration::from_secs(3_600);
 const REMOVED_MAX: usize = 1_000;
 const ROOT: &str = ".attempts";
 /// Beside a task's attempts: the steps that the next one goes on from.
-const KEPT: &str = "checkpoints";
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
 /// Looks until `end`.
 pub(crate) async fn run(
@@ -76,7 +76,7 @@ fn dead(desk: &mut Desk, prefixes: BTreeSet<String>) -> Vec<String> {
 fn attempt(farm: &Farm, prefix: &str) -> Option<bool> {
     let parts: Vec<&str> = prefix.split('/').collect();
     let [ROOT, job, layer, task, attempt] = parts[..] else { return None };
-    if attempt == KEPT {
+    if attempt == CHECKPOINTS {
         let job = JobId::new(job).ok()?;
         let task = task.parse::<u32>().ok()?.checked_sub(1)?;
         let Some(layer) = farm.layer_index(&job, layer) else { return Some(false) };

@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::house::{Coordinator, Process, croft, ends, files, shapes};
+use crate::house::{Coordinator, Process, croft, ends, files, kill, shapes};
 
 /// A server that is not up by then will not come.
 const UP: Duration = Duration::from_secs(120);
@@ -124,6 +124,17 @@ fn a_campaign_is_published_on_s3_by_workers_with_and_without_its_keys() {
         // The same seed and words: the same bytes, whichever way they went.
         assert!(with == without, "{name} differs");
     }
+    // Nor does one that is cut short lose its steps.
+    house.process("without-keys").signal("-TERM");
+    house.careful_worker("careful");
+    let third = house.submit(&shapes(house.dir.path(), "cut", 1, 300));
+    let mut watch = house.watch(&third);
+    watch.until_step(60);
+    kill(house.rank_of("careful"), "-KILL");
+    assert_eq!(watch.end(), Some(0));
+    ends(house.client(&["get", &third]).arg("-d").arg(&out), 0);
+    let sidecar: serde_json::Value = serde_json::from_slice(&files(&out)["cut/s1.json"]).expect("JSON");
+    assert!(sidecar["resumed_from"]["step"].as_u64() >= Some(1), "{}", sidecar["resumed_from"]);
     assert!(house.log("with-keys").contains("into the store itself"));
     assert!(house.log("without-keys").contains("through the coordinator"));
 }

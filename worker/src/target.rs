@@ -97,14 +97,6 @@ impl Target {
         }
     }
 
-    /// The store, where this machine sees it itself.
-    pub(crate) fn store(&self) -> Option<Arc<dyn ObjectStore>> {
-        match self {
-            Self::Store(store) => Some(Arc::clone(store)),
-            Self::Coordinator(_) => None,
-        }
-    }
-
     /// Saves the file at `from` under `prefix` as `name`.
     pub(crate) async fn save(
         &self,

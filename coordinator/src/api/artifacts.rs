@@ -1,5 +1,6 @@
 //! Files of the store, for clients and workers that do not see it themselves.
 
+mod checkpoints;
 mod upload;
 
 use std::{pin::Pin, sync::Arc};
@@ -11,8 +12,8 @@ use croft_core::{
 };
 use croft_proto::v1;
 use futures::{Stream, StreamExt, stream};
-use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
-use tokio::sync::Semaphore;
+use object_store::{Error as StoreError, GetResult, ObjectStore, ObjectStoreExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
@@ -94,15 +95,32 @@ impl v1::artifacts_server::Artifacts for Artifacts {
             invalid("path", format!("'{path}' is no published file: give a path as ListArtifacts does"))
         })?;
         let found = self.store.get(&location).await.map_err(|error| refusal(&path, error))?;
-        let chunks = found.into_stream().flat_map(move |read| {
-            // Held as long as the stream lives.
-            let _ = &place;
-            match read {
-                Ok(bytes) => stream::iter(cut(bytes)).left_stream(),
-                Err(error) => stream::iter([Err(refusal(&path, error))]).right_stream(),
-            }
-        });
-        Ok(Response::new(Box::pin(chunks)))
+        Ok(Response::new(chunks(found, path, place)))
+    }
+
+    type GetCheckpointStream = Chunks;
+
+    async fn get_checkpoint(
+        &self,
+        request: Request<v1::GetCheckpointRequest>,
+    ) -> Result<Response<Chunks>, Status> {
+        let v1::GetCheckpointRequest { attempt, skip } = request.into_inner();
+        let place = self.place()?;
+        let location = checkpoints::find(&self.handle, &*self.store, attempt, skip).await?;
+        let path = location.to_string();
+        let found = self.store.get(&location).await.map_err(|error| refusal(&path, error))?;
+        Ok(Response::new(chunks(found, path, place)))
+    }
+
+    async fn put_checkpoint(
+        &self,
+        request: Request<Streaming<v1::PutArtifactRequest>>,
+    ) -> Result<Response<v1::PutArtifactResponse>, Status> {
+        let _place = self.place()?;
+        let kept =
+            upload::receive(&self.handle, &self.store, request.into_inner(), checkpoints::place).await?;
+        checkpoints::forget_older(&*self.store, &kept.place).await;
+        Ok(Response::new(v1::PutArtifactResponse { artifact: Some(convert::artifact(kept.artifact)) }))
     }
 
     async fn put_artifact(
@@ -110,8 +128,8 @@ impl v1::artifacts_server::Artifacts for Artifacts {
         request: Request<Streaming<v1::PutArtifactRequest>>,
     ) -> Result<Response<v1::PutArtifactResponse>, Status> {
         let _place = self.place()?;
-        let artifact = upload::receive(&self.handle, &self.store, request.into_inner()).await?;
-        Ok(Response::new(v1::PutArtifactResponse { artifact: Some(convert::artifact(artifact)) }))
+        let kept = upload::receive(&self.handle, &self.store, request.into_inner(), upload::place).await?;
+        Ok(Response::new(v1::PutArtifactResponse { artifact: Some(convert::artifact(kept.artifact)) }))
     }
 }
 
@@ -127,7 +145,7 @@ impl Artifacts {
         Ok(files)
     }
 
-    fn place(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Status> {
+    fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
         let place = self.transfers.clone().try_acquire_owned();
         place.map_err(|_| {
             exhausted("transfers", format!("{TRANSFERS} files are on their way already; try again"))
@@ -153,6 +171,17 @@ fn published(
         tasks.insert(0, begun);
     }
     Some(tasks)
+}
+
+/// A file of the store, in messages; `place` is held as long as they are read.
+fn chunks(found: GetResult, path: String, place: OwnedSemaphorePermit) -> Chunks {
+    Box::pin(found.into_stream().flat_map(move |read| {
+        let _ = &place;
+        match read {
+            Ok(bytes) => stream::iter(cut(bytes)).left_stream(),
+            Err(error) => stream::iter([Err(refusal(&path, error))]).right_stream(),
+        }
+    }))
 }
 
 fn cut(bytes: Bytes) -> impl Iterator<Item = Result<v1::GetArtifactResponse, Status>> {

@@ -1,6 +1,6 @@
 //! Files over the wire: only what is published can be read, only a current attempt may write.
 
-use croft_proto::v1::{self, put_artifact_request::Part};
+use croft_proto::v1::{self, put_artifact_request::Part, worker_message::What};
 use futures::stream;
 use tonic::{Code, Status};
 
@@ -57,6 +57,58 @@ async fn no_path_leads_out_of_what_is_published() {
         assert_eq!(get(&house, path).await.unwrap_err().code(), Code::NotFound, "{path}");
     }
     std::fs::remove_file(outside).unwrap();
+    house.close().await.unwrap();
+}
+
+async fn keep(
+    house: &House,
+    attempt: &v1::AttemptRef,
+    path: &str,
+    bytes: &'static [u8],
+) -> Result<(), Status> {
+    let header = v1::PutArtifactHeader { attempt: Some(attempt.clone()), path: path.into() };
+    let parts = [Part::Header(header), Part::Data(bytes.into())];
+    let messages = parts.map(|part| v1::PutArtifactRequest { part: Some(part) });
+    house.artifacts().put_checkpoint(stream::iter(messages)).await.map(drop)
+}
+
+async fn kept(house: &House, attempt: &v1::AttemptRef, skip: u32) -> Result<Vec<u8>, Status> {
+    let request = v1::GetCheckpointRequest { attempt: Some(attempt.clone()), skip };
+    let mut chunks = house.artifacts().get_checkpoint(request).await?.into_inner();
+    let mut all = Vec::new();
+    while let Some(chunk) = chunks.message().await? {
+        all.extend_from_slice(&chunk.data);
+    }
+    Ok(all)
+}
+
+#[tokio::test]
+async fn the_newest_step_of_a_task_is_there_for_its_next_attempt_until_it_is_done() {
+    let house = House::open().await;
+    house.create(nothing("ad", 1)).await;
+    let (mut worker, _) = Worker::join(&house, "w1", 1).await;
+    let first = worker.assignments().await.remove(0).attempt.unwrap();
+    assert_eq!(kept(&house, &first, 0).await.unwrap_err().code(), Code::NotFound);
+    keep(&house, &first, "00009.safetensors", b"nine").await.unwrap();
+    keep(&house, &first, "00010.safetensors", b"ten").await.unwrap();
+    for path in ["10.safetensors", "../00010.safetensors", "00010.png", "0001x.safetensors", ""] {
+        let refused = keep(&house, &first, path, b"x").await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{path}");
+    }
+    let failure = v1::Failure { cause: v1::ExitCause::Crashed.into(), ..v1::Failure::default() };
+    let failed = v1::AttemptFailed { attempt: Some(first.clone()), failure: Some(failure) };
+    worker.say(What::Failed(failed)).await;
+    let next = worker.assignments().await.remove(0).attempt.unwrap();
+    assert_eq!(next.attempt, 2);
+    assert_eq!(kept(&house, &next, 0).await.unwrap(), b"ten");
+    assert_eq!(kept(&house, &next, 1).await.unwrap_err().code(), Code::NotFound, "the older one went");
+    // The last word of an attempt that has ended already counts as well.
+    keep(&house, &first, "00011.safetensors", b"eleven").await.unwrap();
+    assert_eq!(kept(&house, &next, 0).await.unwrap(), b"eleven");
+    worker.done(Some(next.clone())).await;
+    house.settled("jobs/ad").await;
+    let late = keep(&house, &next, "00012.safetensors", b"twelve").await.unwrap_err();
+    assert_eq!(late.code(), Code::FailedPrecondition);
     house.close().await.unwrap();
 }
 

@@ -2068,6 +2068,17 @@ pub struct GetArtifactResponse {
     pub data: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetCheckpointRequest {
+    /// Of the task.
+    #[prost(message, optional, tag = "1")]
+    pub attempt: ::core::option::Option<AttemptRef>,
+    /// How many newer ones to leave out.
+    ///
+    /// next tag: 3
+    #[prost(uint32, tag = "2")]
+    pub skip: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PutArtifactRequest {
     #[prost(oneof = "put_artifact_request::Part", tags = "1, 2")]
     pub part: ::core::option::Option<put_artifact_request::Part>,
@@ -2285,6 +2296,59 @@ pub mod artifacts_client {
                 .insert(GrpcMethod::new("croft.v1.Artifacts", "PutArtifact"));
             self.inner.client_streaming(req, path, codec).await
         }
+        /// A worker's upload of a step of its render, that another attempt of the task can go on from; the header's path is
+        /// `{step}.safetensors`. Older steps go.
+        pub async fn put_checkpoint(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::PutArtifactRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<super::PutArtifactResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/croft.v1.Artifacts/PutCheckpoint",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("croft.v1.Artifacts", "PutCheckpoint"));
+            self.inner.client_streaming(req, path, codec).await
+        }
+        /// A step of a task's earlier attempts, in chunks; NOT_FOUND where there is none.
+        pub async fn get_checkpoint(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetCheckpointRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::GetArtifactResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/croft.v1.Artifacts/GetCheckpoint",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("croft.v1.Artifacts", "GetCheckpoint"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2328,6 +2392,29 @@ pub mod artifacts_server {
             request: tonic::Request<tonic::Streaming<super::PutArtifactRequest>>,
         ) -> std::result::Result<
             tonic::Response<super::PutArtifactResponse>,
+            tonic::Status,
+        >;
+        /// A worker's upload of a step of its render, that another attempt of the task can go on from; the header's path is
+        /// `{step}.safetensors`. Older steps go.
+        async fn put_checkpoint(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::PutArtifactRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutArtifactResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the GetCheckpoint method.
+        type GetCheckpointStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::GetArtifactResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A step of a task's earlier attempts, in chunks; NOT_FOUND where there is none.
+        async fn get_checkpoint(
+            &self,
+            request: tonic::Request<super::GetCheckpointRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::GetCheckpointStream>,
             tonic::Status,
         >;
     }
@@ -2541,6 +2628,99 @@ pub mod artifacts_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Artifacts/PutCheckpoint" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutCheckpointSvc<T: Artifacts>(pub Arc<T>);
+                    impl<
+                        T: Artifacts,
+                    > tonic::server::ClientStreamingService<super::PutArtifactRequest>
+                    for PutCheckpointSvc<T> {
+                        type Response = super::PutArtifactResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::PutArtifactRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Artifacts>::put_checkpoint(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutCheckpointSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Artifacts/GetCheckpoint" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetCheckpointSvc<T: Artifacts>(pub Arc<T>);
+                    impl<
+                        T: Artifacts,
+                    > tonic::server::ServerStreamingService<super::GetCheckpointRequest>
+                    for GetCheckpointSvc<T> {
+                        type Response = super::GetArtifactResponse;
+                        type ResponseStream = T::GetCheckpointStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetCheckpointRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Artifacts>::get_checkpoint(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetCheckpointSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -57,3 +57,39 @@ impl<'a> Gather<'a> {
         Word::Join(joined.unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use croft_proto::v1::worker_message::What;
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn rank(fence: u64, rank: u32) -> AttemptRef {
+        AttemptRef { fence, rank, ..AttemptRef::default() }
+    }
+
+    fn join(attempt: AttemptRef) -> Option<GangJoin> {
+        Some(GangJoin { attempt: Some(attempt), addresses: vec!["a".to_owned(), "b".to_owned()] })
+    }
+
+    #[tokio::test]
+    async fn an_address_is_said_until_its_own_gang_is_complete() {
+        let (told, joins) = watch::channel(None);
+        let attempt = rank(7, 1);
+        let mut gather = Gather::new(&attempt, joins);
+        assert!(gather.next().now_or_never().is_none(), "it waits for nobody yet");
+        gather.listens("here:1".to_owned());
+        for other in [rank(6, 1), rank(7, 0)] {
+            let Word::Say(message) = gather.next().await else { panic!("nobody answered") };
+            let Some(What::Address(at)) = message.what else { panic!("its address") };
+            assert_eq!((at.address.as_str(), at.attempt), ("here:1", Some(rank(7, 1))));
+            // Another's gang is not its own.
+            told.send_replace(join(other));
+        }
+        told.send_replace(join(rank(7, 1)));
+        let Word::Join(addresses) = gather.next().await else { panic!("it was answered") };
+        assert_eq!(addresses, ["a", "b"]);
+        assert!(gather.next().now_or_never().is_none(), "it waits for nobody any more");
+    }
+}

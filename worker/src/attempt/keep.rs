@@ -1,19 +1,18 @@
-//! Steps that a rank has kept, on their way into the store; and those of earlier attempts, on their way back.
+//! Steps that a rank has kept, on their way to the store; and those of earlier attempts, on their way back.
 //!
 //! They lie beside the attempts of their task, in `.attempts/{job}/{layer}/{task}/checkpoints`, since the next attempt needs
-//! what the last one leaves. Losing one costs some steps and nothing else, so nothing here fails an attempt. A worker that
-//! does not see the store itself keeps nothing.
+//! what the last one leaves. Losing one costs some steps and nothing else, so nothing here fails an attempt.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+mod place;
+
+use std::{path::PathBuf, time::Duration};
 
 use croft_proto::v1::{Assignment, RankCheckpoint};
-use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tokio::{task::JoinSet, time::timeout};
 
+use self::place::Place;
 use crate::target::Target;
 
-const FOLDER: &str = "checkpoints";
 /// The newest of a task that are tried; more than one, since one may be damaged.
 const FETCHED: usize = 3;
 /// A store that takes longer does without, or is done without.
@@ -24,24 +23,19 @@ const LAST: Duration = Duration::from_millis(1_500);
 /// The kept steps of one attempt.
 #[derive(Debug)]
 pub(super) struct Keep {
-    store: Option<Arc<dyn ObjectStore>>,
-    /// Where the task's lie in the store.
-    root: Path,
+    place: Option<Place>,
     folder: PathBuf,
     /// One at most; the newest of those that came meanwhile goes next.
-    sending: JoinSet<Option<Path>>,
+    sending: JoinSet<Option<u32>>,
     waiting: Option<RankCheckpoint>,
     /// The last one there.
-    sent: Option<Path>,
+    sent: Option<u32>,
 }
 
 impl Keep {
     pub(super) fn new(target: &Target, assignment: &Assignment, folder: &std::path::Path) -> Self {
-        let task = assignment.prefix.rsplit_once('/').map_or("", |(task, _)| task);
-        let root = Path::parse(format!("{task}/{FOLDER}")).ok();
         Self {
-            store: target.store().filter(|_| root.is_some()),
-            root: root.unwrap_or_default(),
+            place: Place::new(target, assignment),
             folder: folder.to_owned(),
             sending: JoinSet::new(),
             waiting: None,
@@ -51,41 +45,21 @@ impl Keep {
 
     /// Brings what earlier attempts have kept into the attempt's folder: paths, the newest first.
     pub(super) async fn fetch(&self) -> Vec<String> {
-        let Some(store) = &self.store else { return Vec::new() };
-        let fetched = async {
-            let mut found: Vec<Path> =
-                store.list(Some(&self.root)).map_ok(|file| file.location).try_collect().await?;
-            found.sort_unstable_by(|a, b| b.cmp(a));
-            let mut files = Vec::new();
-            for (at, place) in found.iter().take(FETCHED).enumerate() {
-                let read = async { store.get(place).await?.bytes().await };
-                let bytes = match read.await {
-                    Ok(bytes) => bytes,
-                    // A newer one was sent meanwhile, or one is worth as little as the next.
-                    Err(error) => {
-                        tracing::info!(%error, "a kept step cannot be read");
-                        continue;
-                    }
-                };
-                let file = self.folder.join(format!("resume-{at}.safetensors"));
-                match tokio::fs::write(&file, bytes).await {
-                    Ok(()) => files.push(file.display().to_string()),
-                    Err(error) => tracing::warn!(%error, "a kept step does not fit on this disk"),
-                }
-            }
-            Ok::<_, object_store::Error>(files)
-        };
-        match timeout(PATIENCE, fetched).await {
-            Ok(Ok(files)) => files,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "earlier steps cannot be read: it begins at the beginning");
-                Vec::new()
-            }
-            Err(_) => {
-                tracing::warn!("earlier steps are not read in time: it begins at the beginning");
-                Vec::new()
+        let Some(place) = &self.place else { return Vec::new() };
+        let read = timeout(PATIENCE, place.newest(FETCHED)).await;
+        let steps = read.unwrap_or_else(|_| Err("it takes too long".to_owned())).unwrap_or_else(|error| {
+            tracing::warn!(error, "earlier steps cannot be read: it begins at the beginning");
+            Vec::new()
+        });
+        let mut files = Vec::new();
+        for (at, bytes) in steps.into_iter().enumerate() {
+            let file = self.folder.join(format!("resume-{at}.safetensors"));
+            match tokio::fs::write(&file, bytes).await {
+                Ok(()) => files.push(file.display().to_string()),
+                Err(error) => tracing::warn!(%error, "a kept step does not fit on this disk"),
             }
         }
+        files
     }
 
     /// The rank has kept a step.
@@ -104,8 +78,8 @@ impl Keep {
 
     /// Returns when what is on its way has arrived, or did not.
     pub(super) async fn arrived(&mut self) {
-        if let Some(Ok(Some(place))) = self.sending.join_next().await {
-            self.sent = Some(place);
+        if let Some(Ok(Some(step))) = self.sending.join_next().await {
+            self.sent = Some(step);
         }
         self.send();
     }
@@ -132,29 +106,21 @@ impl Keep {
         if self.is_sending() {
             return;
         }
-        let (Some(store), Some(step)) = (self.store.clone(), self.waiting.take()) else { return };
-        let place = self.root.clone().join(format!("{:05}.safetensors", step.step));
-        let file = self.folder.join(&step.file);
-        let before = self.sent.take();
+        let (Some(place), Some(kept)) = (self.place.clone(), self.waiting.take()) else { return };
+        let file = self.folder.join(&kept.file);
+        let (step, before) = (kept.step, self.sent.take());
         self.sending.spawn(async move {
             let sent = async {
                 let bytes = tokio::fs::read(&file).await.map_err(|error| error.to_string())?;
-                store.put(&place, bytes.into()).await.map_err(|error| error.to_string())?;
-                Ok::<_, String>(())
+                place.put(step, bytes.into(), before).await
             };
             let sent = timeout(PATIENCE, sent).await.unwrap_or_else(|_| Err("it takes too long".to_owned()));
             // It is there, or the next one will be.
             let _ = tokio::fs::remove_file(&file).await;
             match sent {
-                Ok(()) => {
-                    if let Some(before) = before.filter(|before| *before != place) {
-                        // A stale one that stays costs some room until its task is done.
-                        let _ = store.delete(&before).await;
-                    }
-                    Some(place)
-                }
+                Ok(()) => Some(step),
                 Err(error) => {
-                    tracing::warn!(error, step = step.step, "a step was not kept");
+                    tracing::warn!(error, step, "a step was not kept");
                     before
                 }
             }
@@ -164,7 +130,9 @@ impl Keep {
 
 #[cfg(test)]
 mod tests {
-    use object_store::memory::InMemory;
+    use std::sync::Arc;
+
+    use object_store::{ObjectStore, memory::InMemory};
 
     use super::*;
 

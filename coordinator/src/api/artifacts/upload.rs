@@ -1,8 +1,13 @@
-//! A worker's upload of one file of its attempt: only while that attempt may report, only under its own prefix.
+//! A worker's upload of one file, to a place that its attempt may write to; of its outputs, only while it may report and
+//! only under its own prefix.
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
-use croft_core::step::Artifact;
+use croft_core::{
+    farm::Farm,
+    ids::{AttemptId, JobId},
+    step::Artifact,
+};
 use croft_proto::v1::{self, put_artifact_request::Part};
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, WriteMultipart, path::Path};
 use sha2::{Digest, Sha256};
@@ -24,21 +29,29 @@ const BYTES_MAX: u64 = 8 << 30;
 /// A worker that sends nothing for this long has gone.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// Where a file of an attempt goes, given its path; an error says why it goes nowhere.
+pub(super) type Where = fn(&Farm, &AttemptId, &str) -> Result<Path, Status>;
+
+/// A file that has arrived.
+pub(super) struct Arrived {
+    pub(super) artifact: Artifact,
+    pub(super) place: Path,
+}
+
 /// Writes the file and says what it is. Nothing stays of one that did not arrive whole.
 pub(super) async fn receive(
     handle: &Handle,
     store: &Arc<dyn ObjectStore>,
     mut parts: Streaming<v1::PutArtifactRequest>,
-) -> Result<Artifact, Status> {
+    goes: Where,
+) -> Result<Arrived, Status> {
     let first = next(&mut parts).await?.and_then(|message| message.part);
     let Some(Part::Header(header)) = first else {
         return Err(invalid("header", "the first message must carry the header"));
     };
     let named = header.attempt.and_then(convert::attempt);
     let named = named.ok_or_else(|| invalid("header.attempt", "is no attempt"))?;
-    let prefix = current(handle, &named).await?;
-    let place = paths::of_attempt(&prefix, &header.path)
-        .ok_or_else(|| invalid("header.path", format!("'{}' is no file of an attempt", header.path)))?;
+    let place = find(handle, &named, &header.path, goes).await?;
     let upload = store.put_multipart(&place).await.map_err(|error| failed(&place, &error))?;
     let mut writer = WriteMultipart::new(upload as Box<dyn MultipartUpload>);
     let (size, digest) = match copy(&mut parts, &mut writer, &place).await {
@@ -50,27 +63,37 @@ pub(super) async fn receive(
         }
     };
     // Whoever lost the attempt meanwhile leaves nothing behind.
-    if let Err(status) = current(handle, &named).await {
+    if let Err(status) = find(handle, &named, &header.path, goes).await {
         let _ = writer.abort().await;
         return Err(status);
     }
     writer.finish().await.map_err(|error| failed(&place, &error))?;
-    Ok(Artifact { path: header.path, size_bytes: size, digest, media_type: String::new() })
+    let artifact = Artifact { path: header.path, size_bytes: size, digest, media_type: String::new() };
+    Ok(Arrived { artifact, place })
 }
 
-/// The attempt's prefix, as long as its fence is the task's.
-async fn current(handle: &Handle, named: &Named) -> Result<String, Status> {
-    let asked = named.clone();
-    let prefix = handle.ask(move |desk| {
-        let attempt = asked.find(&desk.farm)?;
-        desk.farm.current(&attempt).then(|| desk.farm.prefix(&attempt))
+/// Under the attempt's prefix, as long as its fence is the task's.
+pub(super) fn place(farm: &Farm, attempt: &AttemptId, path: &str) -> Result<Path, Status> {
+    if !farm.current(attempt) {
+        return Err(counts_no_more(&attempt.task.job));
+    }
+    paths::of_attempt(&farm.prefix(attempt), path)
+        .ok_or_else(|| invalid("header.path", format!("'{path}' is no file of an attempt")))
+}
+
+pub(super) async fn find(handle: &Handle, named: &Named, path: &str, goes: Where) -> Result<Path, Status> {
+    let (asked, path) = (named.clone(), path.to_owned());
+    let found = handle.ask(move |desk| match asked.find(&desk.farm) {
+        Some(attempt) => goes(&desk.farm, &attempt, &path),
+        None => Err(counts_no_more(&asked.job)),
     });
-    prefix.await?.ok_or_else(|| {
-        let why = format!("this attempt of job '{}' counts no more: its fence is not the task's", named.job);
-        let details =
-            ErrorDetails::with_precondition_failure_violation("FENCE", named.job.as_str(), why.clone());
-        Status::with_error_details(Code::FailedPrecondition, why, details)
-    })
+    found.await?
+}
+
+pub(super) fn counts_no_more(job: &JobId) -> Status {
+    let why = format!("this attempt of job '{job}' counts no more: its fence is not the task's");
+    let details = ErrorDetails::with_precondition_failure_violation("FENCE", job.as_str(), why.clone());
+    Status::with_error_details(Code::FailedPrecondition, why, details)
 }
 
 async fn copy(
