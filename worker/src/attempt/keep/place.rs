@@ -22,7 +22,14 @@ const BYTES_MAX: usize = 1 << 30;
 #[derive(Clone, Debug)]
 pub(super) enum Place {
     Store { store: Arc<dyn ObjectStore>, root: Path },
-    Coordinator { client: ArtifactsClient<Channel>, attempt: AttemptRef },
+    Coordinator(Box<Relay>),
+}
+
+/// The coordinator, for one attempt.
+#[derive(Clone, Debug)]
+pub(super) struct Relay {
+    client: ArtifactsClient<Channel>,
+    attempt: AttemptRef,
 }
 
 impl Place {
@@ -35,7 +42,8 @@ impl Place {
                 Self::Store { store: Arc::clone(store), root }
             }
             Target::Coordinator(client) => {
-                Self::Coordinator { client: client.clone(), attempt: assignment.attempt.clone()? }
+                let attempt = assignment.attempt.clone()?;
+                Self::Coordinator(Box::new(Relay { client: client.clone(), attempt }))
             }
         })
     }
@@ -58,7 +66,8 @@ impl Place {
                 }
                 Ok(read)
             }
-            Self::Coordinator { client, attempt } => {
+            Self::Coordinator(relay) => {
+                let Relay { client, attempt } = &**relay;
                 let mut read = Vec::new();
                 for skip in 0..u32::try_from(count).unwrap_or(u32::MAX) {
                     let request = GetCheckpointRequest { attempt: Some(attempt.clone()), skip };
@@ -85,7 +94,8 @@ impl Place {
                 }
                 Ok(())
             }
-            Self::Coordinator { client, attempt } => {
+            Self::Coordinator(relay) => {
+                let Relay { client, attempt } = &**relay;
                 let header = PutArtifactHeader { attempt: Some(attempt.clone()), path: name(step) };
                 let header = PutArtifactRequest { part: Some(Part::Header(header)) };
                 let starts = (0..bytes.len()).step_by(CHUNK_BYTES);
