@@ -13,7 +13,7 @@ use common::{model, request};
 use croft_engine::{
     card::card,
     error::{Class, Error},
-    parallel::{Group, Listener, Peer, Roll, Split, Token},
+    parallel::{Group, Listener, Mode, Peer, Roll, Split, Token},
     pipelines::{Clip, Halfway, Pipeline},
     progress::Observer,
     request::{Params, Request, Value},
@@ -134,6 +134,39 @@ fn several_ranks_render_what_one_renders() {
                 assert!(seen.tape.latents == threads[0].tape.latents, "all ranks hold the same latents");
             }
             assert!(threads[1..].iter().all(|seen| seen.clip.frames.is_empty()), "one rank decodes");
+        }
+    }
+}
+
+/// Layer by layer or branch by branch nothing but the encoding of the text is summed across ranks.
+#[test]
+fn ranks_with_some_of_the_layers_or_branches_render_what_one_renders() {
+    for (model, request, _) in cases() {
+        let one = render(&model, &request, vec![Group::solo()], None).remove(0);
+        let layers = [2, 3].map(|ranks| (Mode::Layers, ranks)).into_iter();
+        for (mode, ranks) in layers.chain([(Mode::Guidance, 2)]) {
+            let by = |groups: Vec<Group>| groups.into_iter().map(|group| group.by(mode)).collect::<Vec<_>>();
+            let threads = match mode {
+                // The small goldens have two layers.
+                Mode::Layers if Pipeline::load(&model).unwrap().layers() < ranks => continue,
+                Mode::Layers | Mode::Guidance | Mode::Tensor => {
+                    render(&model, &request, by(Group::threads(ranks)), None)
+                }
+            };
+            let wired = render(&model, &request, by(tcp(ranks)), None);
+            let off = difference(threads[0].tape.latents.last().unwrap(), one.tape.latents.last().unwrap());
+            let shades = shades(&threads[0].clip, &one.clip);
+            println!("{model}: {mode:?} over {ranks} ranks, latents {off:.1e}, frames {shades:.3}/255");
+            assert!(off <= 1e-5 && shades <= 1.0);
+            assert_eq!(threads[0].clip.frames, wired[0].clip.frames, "any wire gives the same bytes");
+            for seen in threads.iter().chain(&wired) {
+                assert!(seen.tape.latents == threads[0].tape.latents, "all ranks hold the same latents");
+            }
+            if mode == Mode::Layers {
+                let most = threads.iter().map(|seen| seen.held[0]).max().unwrap();
+                println!("  {most} of {} numbers on the rank that has most", one.held[0]);
+                assert!(most < one.held[0] * 2 / 3);
+            }
         }
     }
 }

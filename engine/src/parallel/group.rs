@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use half::bf16;
 
-use super::{Broken, Split, tcp::Mesh, threads::Seat};
+use super::{Broken, Mode, Split, tcp::Mesh, threads::Seat};
 
 /// A step that takes longer than this many times the longest so far is not waited for.
 const STEPS_WAITED: u32 = 3;
@@ -127,7 +127,13 @@ impl Group {
     #[must_use]
     pub fn with_shares(self, shares: Vec<u32>) -> Self {
         assert_eq!(shares.len(), self.split.ranks(), "a share for each rank");
-        Self { split: Split::uneven(self.split.rank(), shares), ..self }
+        Self { split: Split::uneven(self.split.rank(), shares).by(self.split.mode()), ..self }
+    }
+
+    /// The same ranks that share the work in another way; all of them must be told the same.
+    #[must_use]
+    pub fn by(self, mode: Mode) -> Self {
+        Self { split: self.split.by(mode), ..self }
     }
 
     pub fn split(&self) -> &Split {
@@ -245,6 +251,35 @@ impl Group {
         if me != 0 {
             *bytes = handed.swap_remove(0);
         }
+        Ok(())
+    }
+
+    /// Hands values to another rank, which takes them; does not wait for it.
+    ///
+    /// # Errors
+    /// As `all_reduce`.
+    pub fn pass<T: Number>(&mut self, to: usize, values: &[T]) -> Result<(), Broken> {
+        let bytes = bytes_of(values);
+        match &mut self.wire {
+            Wire::Solo => Ok(()),
+            Wire::Threads(seat) => seat.pass(to, bytes),
+            Wire::Tcp(mesh) => mesh.pass(to, bytes, self.wait),
+        }
+    }
+
+    /// Takes what rank `from` passed.
+    ///
+    /// # Errors
+    /// As `all_reduce`.
+    pub fn take<T: Number>(&mut self, from: usize, into: &mut [T]) -> Result<(), Broken> {
+        let bytes = match &mut self.wire {
+            Wire::Solo => return Ok(()),
+            Wire::Threads(seat) => seat.take_from(from, self.wait)?,
+            Wire::Tcp(mesh) => mesh.take_from(from, self.wait)?,
+        };
+        check(from, &bytes, into.len() * T::BYTES)?;
+        let theirs = bytes.chunks_exact(T::BYTES).map(T::read);
+        into.iter_mut().zip(theirs).for_each(|(into, value)| *into = value);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ mod threads;
 
 pub use broken::{Broken, Fault};
 pub use group::{Abort, Group};
-pub use shares::Split;
+pub use shares::{Mode, Split};
 pub use tcp::{Listener, Peer, Roll, Token};
 
 #[cfg(test)]

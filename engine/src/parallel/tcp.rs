@@ -51,8 +51,6 @@ pub(super) struct Mesh {
     rank: usize,
     /// By rank; none for one's own.
     links: Vec<Option<Link>>,
-    /// Exchanges so far.
-    turn: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -114,7 +112,7 @@ impl Listener {
             }
         }
         let shares = roll.peers.iter().map(|peer| peer.share).collect();
-        let mesh = Mesh { rank: roll.rank, links, turn: 0 };
+        let mesh = Mesh { rank: roll.rank, links };
         Ok(Group::tcp(Split::uneven(roll.rank, shares), mesh))
     }
 }
@@ -164,23 +162,37 @@ impl Mesh {
     /// A gang that broke is shut down: the others need not wait to see it.
     pub(super) fn exchange(&mut self, parts: Vec<Vec<u8>>, wait: Duration) -> Result<Vec<Vec<u8>>, Broken> {
         let exchanged = self.try_exchange(parts, wait);
-        if exchanged.is_err() {
-            self.end().end();
-        }
-        exchanged
+        self.or_end(exchanged)
+    }
+
+    pub(super) fn pass(&mut self, to: usize, part: Vec<u8>, wait: Duration) -> Result<(), Broken> {
+        let passed = self.link(to).send(part, wait);
+        self.or_end(passed)
+    }
+
+    pub(super) fn take_from(&mut self, from: usize, wait: Duration) -> Result<Vec<u8>, Broken> {
+        let taken = self.link(from).take(Instant::now() + wait, wait);
+        self.or_end(taken)
+    }
+
+    fn link(&mut self, to: usize) -> &mut Link {
+        self.links[to].as_mut().expect("nobody passes anything to himself")
+    }
+
+    fn or_end<T>(&self, done: Result<T, Broken>) -> Result<T, Broken> {
+        done.inspect_err(|_| self.end().end())
     }
 
     fn try_exchange(&mut self, parts: Vec<Vec<u8>>, wait: Duration) -> Result<Vec<Vec<u8>>, Broken> {
         let until = Instant::now() + wait;
-        self.turn += 1;
         for (rank, part) in parts.into_iter().enumerate() {
             if let Some(link) = &mut self.links[rank] {
-                link.send(self.turn, part, wait)?;
+                link.send(part, wait)?;
             }
         }
-        let (me, turn) = (self.rank, self.turn);
+        let me = self.rank;
         let taken = self.links.iter_mut().enumerate().map(|(rank, link)| match link {
-            Some(link) => link.take(turn, until, wait),
+            Some(link) => link.take(until, wait),
             None => {
                 debug_assert_eq!(rank, me, "all others are connected");
                 Ok(Vec::new())

@@ -64,6 +64,14 @@ impl Seat {
         taken.collect()
     }
 
+    pub(super) fn pass(&mut self, to: usize, part: Vec<u8>) -> Result<(), Broken> {
+        self.to[to].send(part).map_err(|_| Broken::lost(to, "its thread ended"))
+    }
+
+    pub(super) fn take_from(&mut self, from: usize, wait: Duration) -> Result<Vec<u8>, Broken> {
+        self.take(from, Instant::now() + wait, wait)
+    }
+
     fn take(&self, rank: usize, until: Instant, wait: Duration) -> Result<Vec<u8>, Broken> {
         loop {
             if self.ended.load(Ordering::Relaxed) {

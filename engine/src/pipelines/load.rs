@@ -9,7 +9,7 @@ use crate::files::Files;
 use crate::models::autoencoders::ltx::Decoder;
 use crate::models::text::{T5, T5Config};
 use crate::models::transformers::ltx::{Config, Transformer};
-use crate::parallel::Split;
+use crate::parallel::{Mode, Split};
 use crate::schedulers::FlowMatchEuler;
 use crate::settings::Settings;
 use crate::weights::Source;
@@ -67,7 +67,8 @@ pub(crate) fn ltx(files: &Files, reading: Reading, split: &Split) -> Result<Ltx,
     let settings = loader.settings("text_encoder/config.json")?;
     let config = T5Config::read(&settings)?;
     let text_width = config.width;
-    let t5 = loader.weights("text_encoder/model", |source| T5::load(config, source, split))?;
+    let by_heads = split.clone().by(Mode::Tensor);
+    let t5 = loader.weights("text_encoder/model", |source| T5::load(config, source, &by_heads))?;
 
     let settings = loader.settings("transformer/config.json")?;
     let config = Config::read(&settings)?;

@@ -72,6 +72,11 @@ impl Pipeline {
         &self.split
     }
 
+    /// Blocks of the transformer, those of all ranks.
+    pub fn layers(&self) -> usize {
+        self.parts.transformer.config().layers
+    }
+
     /// Numbers of text encoder and transformer that this rank holds: those that are split, and those that every rank has.
     pub fn held(&self) -> [usize; 2] {
         let [split, every] = self.parts.transformer.held();

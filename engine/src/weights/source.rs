@@ -85,6 +85,17 @@ impl Source {
         Ok(Tensor::new(shape.to_vec(), entry.dtype, bytes))
     }
 
+    /// Builds something whose data is not wanted here: it can be dropped and nothing else.
+    ///
+    /// # Errors
+    /// Those of `build`.
+    pub fn without_data<T>(&mut self, build: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+        let data = std::mem::replace(&mut self.data, false);
+        let built = build(self);
+        self.data = data;
+        built
+    }
+
     /// Whether there is a tensor of that name; for the few that some releases have and others lack.
     pub fn has(&self, name: &str) -> bool {
         self.layout.entries.contains_key(name)

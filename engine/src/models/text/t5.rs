@@ -69,7 +69,7 @@ struct Block {
 
 impl T5 {
     pub(crate) fn load(config: Config, source: &mut Source, split: &Split) -> Result<Self, Error> {
-        split.check("the text encoder", config.heads)?;
+        split.check("the text encoder", "head", config.heads)?;
         let heads = split.part(config.heads);
         let mut root = source.root();
         let table = [config.words, config.width];

@@ -24,6 +24,9 @@ const STUCK: Duration = Duration::from_secs(120);
 pub(super) struct Link {
     rank: usize,
     stream: TcpStream,
+    /// Frames so far, each way.
+    sent: u64,
+    taken: u64,
     frames: Option<SyncSender<Vec<u8>>>,
     /// Ends when the stream is shut down.
     writer: Option<JoinHandle<()>>,
@@ -44,16 +47,17 @@ impl Link {
                 }
             }
         })?;
-        Ok(Self { rank, stream, frames: Some(frames), writer: Some(writer) })
+        Ok(Self { rank, stream, sent: 0, taken: 0, frames: Some(frames), writer: Some(writer) })
     }
 
     pub(super) fn stream(&self) -> Option<TcpStream> {
         self.stream.try_clone().ok()
     }
 
-    pub(super) fn send(&mut self, turn: u64, part: Vec<u8>, wait: Duration) -> Result<(), Broken> {
+    pub(super) fn send(&mut self, part: Vec<u8>, wait: Duration) -> Result<(), Broken> {
         let mut frame = Vec::with_capacity(HEAD + part.len());
-        frame.extend(turn.to_le_bytes());
+        self.sent += 1;
+        frame.extend(self.sent.to_le_bytes());
         frame.extend((part.len() as u64).to_le_bytes());
         frame.extend(part);
         let frames = self.frames.as_ref().expect("taken only when it is dropped");
@@ -63,13 +67,15 @@ impl Link {
         })
     }
 
-    /// The frame of `turn`.
-    pub(super) fn take(&mut self, turn: u64, until: Instant, wait: Duration) -> Result<Vec<u8>, Broken> {
+    /// The next frame.
+    pub(super) fn take(&mut self, until: Instant, wait: Duration) -> Result<Vec<u8>, Broken> {
         let mut head = [0; HEAD];
         self.fill(&mut head, until, wait)?;
         let (number, length) = head.split_at(8);
         let number = u64::from_le_bytes(number.try_into().expect("eight bytes"));
         let length = u64::from_le_bytes(length.try_into().expect("eight bytes"));
+        self.taken += 1;
+        let turn = self.taken;
         if number != turn || length > FRAME_MAX {
             let told = format!("its turn {number} with {length} bytes came in turn {turn}");
             return Err(Broken::out_of_step(self.rank, told));

@@ -7,6 +7,7 @@ mod attention;
 mod block;
 mod config;
 mod rope;
+mod staged;
 
 use std::mem::swap;
 use std::ops::Range;
@@ -14,15 +15,15 @@ use std::ops::Range;
 use crate::error::Error;
 use crate::kernels::{self, After, Bias, Finish, Norm};
 use crate::layers::{Linear, TimestepEmbedding};
-use crate::parallel::{Broken, Group, Split};
+use crate::parallel::{Broken, Group, Mode, Split};
 use crate::weights::Source;
 
 use block::{Block, Buffers, TextKeys};
 pub use config::Config;
 pub use rope::{Grid, Rope};
 
-/// A loaded transformer, or one rank's part of it: whole heads of each attention, as much of each feed-forward layer, and
-/// all of the rest.
+/// A loaded transformer, or one rank's part of it: whole heads of each attention and as much of each feed-forward layer, or
+/// some of the blocks; and all of the rest.
 #[derive(Debug)]
 pub struct Transformer {
     config: Config,
@@ -32,6 +33,9 @@ pub struct Transformer {
     time: TimestepEmbedding,
     modulation: Linear,
     text: [Linear; 2],
+    mode: Mode,
+    /// Which of all blocks are here.
+    span: Range<usize>,
     blocks: Vec<Block>,
     last_table: Vec<f32>,
     leave: Linear,
@@ -41,10 +45,26 @@ pub struct Transformer {
 #[derive(Debug)]
 pub struct Context {
     branches: usize,
+    /// Branches that are done at once: all of them together, or one after the other.
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    branches: usize,
     /// What is added to the score of each token, `(branches, tokens)`; none where every token counts.
     mask: Option<Vec<f32>>,
     blocks: Vec<TextKeys>,
     buffers: Buffers,
+}
+
+/// Branches of the guidance: one without the prompt, one with it.
+const GUIDED: usize = 2;
+
+/// A noise level as the blocks are told it.
+struct Level {
+    plain: Vec<f32>,
+    modulation: Vec<f32>,
 }
 
 /// Added to the score of a token of padding. Its share of the sum is then exactly zero.
@@ -54,8 +74,22 @@ impl Transformer {
     /// # Errors
     /// As `Source::take`; `Unsupported` for a split that leaves a rank without a head.
     pub fn load(config: Config, source: &mut Source, split: &Split) -> Result<Self, Error> {
-        split.check("the transformer", config.heads)?;
+        match split.mode() {
+            Mode::Tensor => split.check("the transformer", "head", config.heads)?,
+            Mode::Layers => split.check("the transformer", "layer", config.layers)?,
+            Mode::Guidance => split.check("the guidance", "branch", GUIDED)?,
+        }
+        let span = split.layers(config.layers);
         let width = config.width();
+        let block = |source: &mut Source, i| {
+            Block::load(source.root().at(format_args!("transformer_blocks.{i}")), &config, split)
+        };
+        let blocks = (0..config.layers)
+            .filter_map(|i| match span.contains(&i) {
+                true => Some(block(source, i)),
+                false => source.without_data(|source| block(source, i)).err().map(Err),
+            })
+            .collect::<Result<_, _>>()?;
         let mut root = source.root();
         let mut time = root.at("time_embed");
         let embedding = TimestepEmbedding::load(time.at("emb.timestep_embedder"), width)?;
@@ -65,14 +99,13 @@ impl Transformer {
             Linear::load(text.at("linear_1"), config.caption_channels, width, true)?,
             Linear::load(text.at("linear_2"), width, width, true)?,
         ];
-        let blocks = (0..config.layers)
-            .map(|i| Block::load(root.at(format_args!("transformer_blocks.{i}")), &config, split))
-            .collect::<Result<_, _>>()?;
         Ok(Self {
             enter: Linear::load(root.at("proj_in"), config.in_channels, width, true)?,
             time: embedding,
             modulation,
             text,
+            mode: split.mode(),
+            span,
             blocks,
             last_table: root.take("scale_shift_table", &[2, width])?.into_vec(),
             leave: Linear::load(root.at("proj_out"), width, config.out_channels, true)?,
@@ -105,6 +138,24 @@ impl Transformer {
     /// # Errors
     /// When the gang breaks.
     pub fn context(&self, branches: &[&[f32]], group: &mut Group) -> Result<Context, Broken> {
+        let mut alone = Group::solo();
+        let parts = match self.mode {
+            _ if group.is_alone() => vec![self.part(branches, group)?],
+            Mode::Tensor => vec![self.part(branches, group)?],
+            Mode::Layers => {
+                let parts = branches.iter().map(|branch| self.part(&[*branch], &mut alone));
+                parts.collect::<Result<_, _>>()?
+            }
+            // Each its own.
+            Mode::Guidance => {
+                let own = branches.iter().skip(group.rank()).take(1);
+                own.map(|branch| self.part(&[*branch], &mut alone)).collect::<Result<_, _>>()?
+            }
+        };
+        Ok(Context { branches: branches.len(), parts })
+    }
+
+    fn part(&self, branches: &[&[f32]], group: &mut Group) -> Result<Part, Broken> {
         let channels = self.config.caption_channels;
         let counts: Vec<usize> = branches.iter().map(|b| b.len() / channels).collect();
         let tokens = counts.iter().copied().max().unwrap_or(0);
@@ -119,12 +170,12 @@ impl Transformer {
         let states = self.text[1].apply(&self.text[0].apply(&states, Finish::Gelu), Finish::Nothing);
         let blocks =
             self.blocks.iter().map(|block| block.text_keys(&states, group)).collect::<Result<_, _>>()?;
-        Ok(Context { branches: branches.len(), mask, blocks, buffers: Buffers::default() })
+        Ok(Part { branches: branches.len(), mask, blocks, buffers: Buffers::default() })
     }
 
     /// The velocity of each branch, `(branches, tokens, out channels)`, of the one `latents (tokens, in channels)`
-    /// that all branches share, at the noise level `timestep`. `seen` is shown the stream after each block,
-    /// `(branches, tokens, width)`.
+    /// that all branches share, at the noise level `timestep`. `seen` is shown the stream after each block that all branches
+    /// go through together, `(branches, tokens, width)`.
     ///
     /// # Errors
     /// `OutOfMemory`, or when the gang breaks.
@@ -137,14 +188,14 @@ impl Transformer {
         group: &mut Group,
         seen: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<Vec<f32>, Error> {
+        if self.mode != Mode::Tensor && !group.is_alone() {
+            return self.forward_staged(latents, timestep, rope, context, group);
+        }
         let (width, tokens) = (self.config.width(), latents.len() / self.config.in_channels);
-        let Context { branches, mask, blocks, buffers } = context;
+        let Part { branches, mask, blocks, buffers } = &mut context.parts[0];
         buffers.resize(*branches * tokens * width)?;
         self.enter.write(latents, Finish::Nothing, &mut buffers.x[..tokens * width]);
-        let mut embedded = self.time.apply(timestep);
-        let plain = embedded.clone();
-        kernels::silu(&mut embedded);
-        let modulation = self.modulation.apply(&embedded, Finish::Nothing);
+        let Level { plain, modulation } = self.level(timestep);
         let bias = mask.as_deref().map_or(Bias::None, Bias::Keys);
         for (i, (block, text)) in self.blocks.iter().zip(blocks.iter()).enumerate() {
             let modulation = block.modulation(&modulation);
@@ -158,12 +209,25 @@ impl Transformer {
             block.feed(buffers, &modulation, group)?;
             seen(i, &buffers.x);
         }
+        Ok(self.velocity(buffers, &plain))
+    }
+
+    fn level(&self, timestep: f32) -> Level {
+        let mut embedded = self.time.apply(timestep);
+        let plain = embedded.clone();
+        kernels::silu(&mut embedded);
+        Level { plain, modulation: self.modulation.apply(&embedded, Finish::Nothing) }
+    }
+
+    /// What the stream says after the last block.
+    fn velocity(&self, buffers: &mut Buffers, plain: &[f32]) -> Vec<f32> {
+        let width = self.config.width();
         let [shift, scale]: [Vec<f32>; 2] = std::array::from_fn(|i| {
-            self.last_table[i * width..][..width].iter().zip(&plain).map(|(t, e)| t + e).collect()
+            self.last_table[i * width..][..width].iter().zip(plain).map(|(t, e)| t + e).collect()
         });
         let after = After::Modulate { scale: &scale, shift: &shift };
         swap(&mut buffers.x, &mut buffers.y);
         kernels::norm(&buffers.y, width, Norm::Layer { eps: 1e-6 }, after, &mut buffers.x);
-        Ok(self.leave.apply(&buffers.x, Finish::Nothing))
+        self.leave.apply(&buffers.x, Finish::Nothing)
     }
 }
