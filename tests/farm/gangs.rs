@@ -46,6 +46,17 @@ fn rendered(house: &Coordinator, folder: &str, keys: &str) -> BTreeMap<String, V
     clip(&house.store(), folder)
 }
 
+/// The largest difference of two clips' frames, of 255.
+fn farthest(ours: &BTreeMap<String, Vec<u8>>, theirs: &BTreeMap<String, Vec<u8>>) -> u8 {
+    let frames = ours.iter().filter(|(name, _)| name.ends_with(".png"));
+    let far = frames.map(|(name, bytes)| {
+        let [one, two] = [bytes, &theirs[name]].map(|png| decode::png(png).expect("a png").to_picture().rgb);
+        assert_eq!(one.len(), two.len());
+        one.iter().zip(&two).map(|(one, two)| one.abs_diff(*two)).max().expect("a pixel")
+    });
+    far.max().expect("a frame")
+}
+
 #[test]
 fn two_workers_render_the_clip_of_one_and_the_same_each_time() {
     let house = farm();
@@ -53,17 +64,22 @@ fn two_workers_render_the_clip_of_one_and_the_same_each_time() {
     let first = rendered(&house, "first", BY_TWO);
     let again = rendered(&house, "again", BY_TWO);
     assert_eq!(first, again);
-    let mut farthest = 0;
-    for (name, bytes) in alone.iter().filter(|(name, _)| name.ends_with(".png")) {
-        let [one, two] = [bytes, &first[name]].map(|png| decode::png(png).expect("a png").to_picture().rgb);
-        assert_eq!(one.len(), two.len());
-        let far = one.iter().zip(&two).map(|(one, two)| one.abs_diff(*two)).max();
-        farthest = farthest.max(far.expect("a pixel"));
-    }
+    let farthest = farthest(&alone, &first);
     println!("farthest pixel of two ranks from one: {farthest} of 255");
     assert!(farthest <= 1, "a pixel is {farthest} of 255 off");
     let sidecar = sidecar(&house.store(), "first");
     assert_eq!((&sidecar["ranks"], &sidecar["mode"]), (&2.into(), &"tensor".into()));
+}
+
+#[test]
+fn layers_and_branches_on_different_workers_make_the_clip_of_one() {
+    let house = farm();
+    let alone = rendered(&house, "alone", CLIP);
+    for (mode, ranks) in [("layers", 3), ("guidance", 2)] {
+        let keys = format!("{CLIP}\n    resources: {{ranks: {ranks}, split: {mode}}}");
+        assert!(farthest(&alone, &rendered(&house, mode, &keys)) <= 1, "{mode}");
+        assert_eq!(sidecar(&house.store(), mode)["mode"], mode);
+    }
 }
 
 #[test]

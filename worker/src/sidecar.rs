@@ -1,7 +1,7 @@
 //! The sidecar: everything about one output that its bytes do not say. The fixed part comes from the coordinator, the
 //! rest is known here.
 
-use croft_proto::v1::{Artifact, Assignment, AttemptTimes, RankResumed, Recipe, param_value};
+use croft_proto::v1::{Artifact, Assignment, AttemptTimes, RankResumed, Recipe, SplitMode, param_value};
 use serde_json::{Map, Value, json};
 
 /// What the coordinator looks for under an attempt's prefix.
@@ -41,7 +41,7 @@ pub(crate) fn write(
     let rest = json!({
         "engine_version": at.engine_version,
         "ranks": assignment.ranks.max(1),
-        "mode": if assignment.ranks > 1 { "tensor" } else { "solo" },
+        "mode": mode(assignment),
         "artifacts": artifacts.iter().map(artifact).collect::<Vec<_>>(),
         "attempt": attempt.map_or(0, |attempt| attempt.attempt),
         "worker": at.worker,
@@ -64,6 +64,15 @@ pub(crate) fn write(
     let mut bytes = format!("{:#}", Value::Object(sidecar)).into_bytes();
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+fn mode(assignment: &Assignment) -> &'static str {
+    match assignment.mode() {
+        _ if assignment.ranks <= 1 => "solo",
+        SplitMode::Tensor | SplitMode::Unspecified => "tensor",
+        SplitMode::Layers => "layers",
+        SplitMode::Guidance => "guidance",
+    }
 }
 
 fn resolved(recipe: &Recipe) -> Map<String, Value> {

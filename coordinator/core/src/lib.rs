@@ -14,6 +14,7 @@ pub mod plan;
 pub mod record;
 pub mod show;
 pub mod spec;
+pub mod split;
 pub mod step;
 mod task;
 pub mod time;

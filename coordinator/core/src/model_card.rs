@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::split::{GUIDANCE_RANKS, Mode, Shape};
+
 /// A parameter's value, as written in a spec and as a rank takes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -35,10 +37,25 @@ pub struct ModelCard {
     /// Devices that one task may be split over, at most.
     #[serde(default = "one")]
     pub ranks_max: u32,
+    /// What memory and arithmetic depend on; `None` for what is no transformer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Shape>,
 }
 
 fn one() -> u32 {
     1
+}
+
+impl ModelCard {
+    /// Devices that one task may be split over in this way, at most.
+    #[must_use]
+    pub fn ranks_max_by(&self, mode: Mode) -> u32 {
+        match (mode, &self.shape) {
+            (Mode::Tensor, _) | (_, None) => self.ranks_max,
+            (Mode::Layers, Some(shape)) => shape.layers.min(shape.text_heads),
+            (Mode::Guidance, Some(_)) => GUIDANCE_RANKS,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use crate::{
     model_card::{Makes, Params},
     plan::Plan,
     show::ShowSettings,
+    split::Mode,
     worker::LockKind,
 };
 
@@ -235,6 +236,7 @@ pub struct Assignment {
     pub rank: u32,
     /// Of the whole attempt.
     pub ranks: u32,
+    pub mode: Mode,
     pub recipe: Recipe,
     /// Where the attempt saves: `.attempts/{job}/{layer}/{task}/{number}-{fence}`.
     pub prefix: String,

@@ -6,7 +6,10 @@ mod print;
 
 use std::collections::BTreeMap;
 
-use croft_core::model_card::{Makes, ModelCard, ParamKind, ParamRule, ParamValue};
+use croft_core::{
+    model_card::{Makes, ModelCard, ParamKind, ParamRule, ParamValue},
+    split::Shape,
+};
 use croft_engine::card::{Card, Rule};
 
 pub(crate) use cache::Registry;
@@ -78,6 +81,7 @@ fn noop() -> ModelCard {
         params: BTreeMap::new(),
         prompt_bytes_max: 4_096,
         ranks_max: NOOP_RANKS_MAX,
+        shape: None,
     }
 }
 
@@ -94,8 +98,29 @@ fn convert(name: &str, card: Card) -> ModelCard {
         makes,
         params: card.rules.into_iter().map(|(name, rule)| (name, param(rule))).collect(),
         prompt_bytes_max: card.prompt_bytes_max,
-        ranks_max: u32::try_from(card.ranks_max).unwrap_or(u32::MAX),
+        ranks_max: small(card.ranks_max),
+        shape: Some(shape(&card.shape)),
     }
+}
+
+fn shape(shape: &croft_engine::card::Shape) -> Shape {
+    Shape {
+        text: shape.text,
+        blocks: shape.blocks,
+        rest: shape.rest,
+        decoder: shape.decoder,
+        layers: small(shape.layers),
+        heads: small(shape.heads),
+        text_heads: small(shape.text_heads),
+        width: small(shape.width),
+        channels: small(shape.channels),
+        frames_per_latent: small(shape.frames_per_latent),
+        pixels_per_latent: small(shape.pixels_per_latent),
+    }
+}
+
+fn small(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn param(rule: Rule) -> ParamRule {

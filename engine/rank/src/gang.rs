@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use croft_engine::parallel::{Group, Listener, Peer, Roll, Split, Token};
-use croft_proto::v1::{ExitCause, RankFailed, RankGang};
+use croft_engine::parallel::{Group, Listener, Mode, Peer, Roll, Split, Token};
+use croft_proto::v1::{ExitCause, RankFailed, RankGang, SplitMode};
 
 use crate::halfway::Tells;
 
@@ -19,7 +19,11 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub(crate) fn split(gang: Option<&RankGang>) -> Split {
     match gang {
         Some(gang) if gang.ranks > 1 && gang.rank < gang.ranks => {
-            Split::equal(gang.rank as usize, gang.ranks as usize)
+            Split::equal(gang.rank as usize, gang.ranks as usize).by(match gang.mode() {
+                SplitMode::Tensor | SplitMode::Unspecified => Mode::Tensor,
+                SplitMode::Layers => Mode::Layers,
+                SplitMode::Guidance => Mode::Guidance,
+            })
         }
         _ => Split::whole(),
     }
@@ -68,7 +72,8 @@ pub(crate) fn join(
         return Err(fail(ExitCause::Internal, message, "update the coordinator"));
     }
     let roll = Roll { rank: split.rank(), peers, token: Token(token), generation: gang.generation };
-    listener.join(&roll, CONNECT).map_err(|broken| {
+    let joined = listener.join(&roll, CONNECT).map(|group| group.by(split.mode()));
+    joined.map_err(|broken| {
         fail(
             ExitCause::CollectiveTimeout,
             format!("the gang did not come together: {broken}"),

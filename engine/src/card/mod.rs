@@ -37,8 +37,29 @@ pub struct Card {
     /// What each parameter may be, by its name in a specification.
     pub rules: BTreeMap<String, Rule>,
     pub prompt_bytes_max: usize,
-    /// Over how many ranks it can be split: each needs a head.
+    /// Over how many ranks it can be split by heads: each needs one.
     pub ranks_max: usize,
+    pub shape: Shape,
+}
+
+/// What its memory and arithmetic depend on: numbers in its parts, and sizes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Of the text encoder but its table of words, which is read row by row.
+    pub text: u64,
+    /// Of the transformer's blocks, and of the rest of it.
+    pub blocks: u64,
+    pub rest: u64,
+    pub decoder: u64,
+    pub layers: usize,
+    pub heads: usize,
+    pub text_heads: usize,
+    /// Of the stream.
+    pub width: usize,
+    /// Of the latents.
+    pub channels: usize,
+    pub frames_per_latent: usize,
+    pub pixels_per_latent: usize,
 }
 
 /// Checks the model and describes it.
@@ -65,6 +86,19 @@ pub fn card(model: &str) -> Result<Card, Error> {
         rules,
         prompt_bytes_max: 4096,
         ranks_max: parts.encoder.heads().min(parts.transformer.config().heads),
+        shape: Shape {
+            text: parts.numbers.text,
+            blocks: parts.numbers.blocks,
+            rest: parts.numbers.rest,
+            decoder: parts.numbers.decoder,
+            layers: parts.transformer.config().layers,
+            heads: parts.transformer.config().heads,
+            text_heads: parts.encoder.heads(),
+            width: parts.transformer.config().width(),
+            channels: parts.transformer.config().in_channels,
+            frames_per_latent: parts.video.frames_per_latent,
+            pixels_per_latent: parts.video.pixels_per_latent,
+        },
     })
 }
 

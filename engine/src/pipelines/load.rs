@@ -29,10 +29,22 @@ pub(crate) struct Ltx {
     pub(crate) transformer: Transformer,
     pub(crate) schedule: FlowMatchEuler,
     pub(crate) video: Video,
+    pub(crate) numbers: Numbers,
     pub(crate) parameters: u64,
     pub(crate) weights_bytes: u64,
     /// All files that were looked at.
     pub(crate) file_names: Vec<String>,
+}
+
+/// How many there are in each part.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Numbers {
+    /// But the table of words.
+    pub(crate) text: u64,
+    pub(crate) blocks: u64,
+    /// Of the transformer.
+    pub(crate) rest: u64,
+    pub(crate) decoder: u64,
 }
 
 const INDEX: &str = "model_index.json";
@@ -67,8 +79,10 @@ pub(crate) fn ltx(files: &Files, reading: Reading, split: &Split) -> Result<Ltx,
     let settings = loader.settings("text_encoder/config.json")?;
     let config = T5Config::read(&settings)?;
     let text_width = config.width;
+    let words_numbers = config.words_numbers();
     let by_heads = split.clone().by(Mode::Tensor);
     let t5 = loader.weights("text_encoder/model", |source| T5::load(config, source, &by_heads))?;
+    let text = loader.parameters.saturating_sub(words_numbers);
 
     let settings = loader.settings("transformer/config.json")?;
     let config = Config::read(&settings)?;
@@ -77,8 +91,12 @@ pub(crate) fn ltx(files: &Files, reading: Reading, split: &Split) -> Result<Ltx,
         return Err(settings.wrong("caption_channels", message));
     }
     let channels = config.in_channels;
+    let before = loader.parameters;
     let transformer = loader
         .weights("transformer/diffusion_pytorch_model", |source| Transformer::load(config, source, split))?;
+    let all = loader.parameters - before;
+    let blocks = transformer.numbers_in_blocks();
+    let before = loader.parameters;
     if split.rank() != 0 {
         loader.reading = Reading::Headers;
     }
@@ -88,7 +106,9 @@ pub(crate) fn ltx(files: &Files, reading: Reading, split: &Split) -> Result<Ltx,
         let decoder = Decoder::new(settings.value(), source)?;
         Video::load(&settings, channels, decoder, source)
     })?;
+    let decoder = loader.parameters - before;
     Ok(Ltx {
+        numbers: Numbers { text, blocks, rest: all - blocks, decoder },
         encoder: Encoder::new(words, t5),
         transformer,
         schedule,

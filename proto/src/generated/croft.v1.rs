@@ -196,6 +196,42 @@ impl ExitCause {
     }
 }
 /// What a rank is doing.
+/// How the ranks of a gang share a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SplitMode {
+    Unspecified = 0,
+    /// Whole heads of every layer.
+    Tensor = 1,
+    /// Layers that follow each other.
+    Layers = 2,
+    /// Branches of the guidance.
+    Guidance = 3,
+}
+impl SplitMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SPLIT_MODE_UNSPECIFIED",
+            Self::Tensor => "SPLIT_MODE_TENSOR",
+            Self::Layers => "SPLIT_MODE_LAYERS",
+            Self::Guidance => "SPLIT_MODE_GUIDANCE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SPLIT_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "SPLIT_MODE_TENSOR" => Some(Self::Tensor),
+            "SPLIT_MODE_LAYERS" => Some(Self::Layers),
+            "SPLIT_MODE_GUIDANCE" => Some(Self::Guidance),
+            _ => None,
+        }
+    }
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Stage {
@@ -4295,10 +4331,11 @@ pub struct Assignment {
     #[prost(uint32, tag = "8")]
     pub ranks: u32,
     /// Of a gang: known to its ranks alone.
-    ///
-    /// next tag: 10
     #[prost(bytes = "bytes", tag = "9")]
     pub gang_token: ::prost::bytes::Bytes,
+    /// next tag: 11
+    #[prost(enumeration = "SplitMode", tag = "10")]
+    pub mode: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Revoke {
@@ -4662,10 +4699,11 @@ pub struct RankGang {
     #[prost(uint64, tag = "4")]
     pub generation: u64,
     /// The address of this machine on which the others reach it.
-    ///
-    /// next tag: 6
     #[prost(string, tag = "5")]
     pub host: ::prost::alloc::string::String,
+    /// next tag: 7
+    #[prost(enumeration = "SplitMode", tag = "6")]
+    pub mode: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RankRender {

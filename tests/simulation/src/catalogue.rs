@@ -143,5 +143,6 @@ fn card(name: &str) -> ModelCard {
         params: BTreeMap::from([("steps".to_owned(), steps)]),
         prompt_bytes_max: 10_000,
         ranks_max: RANKS_MAX,
+        shape: None,
     }
 }

@@ -231,6 +231,7 @@ impl Bench<'_> {
             token: assignment.gang_token.clone(),
             generation: assignment.attempt.as_ref().map_or(0, |attempt| attempt.fence),
             host: self.gang_address.to_string(),
+            mode: assignment.mode,
         })
     }
 

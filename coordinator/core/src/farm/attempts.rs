@@ -81,6 +81,7 @@ impl Farm {
         let plan = &job.plan;
         layer.advance(|position| plan.order(task.layer, position));
         let recipe = plan.recipe(&task.job, task.layer, task.task);
+        let mode = plan.resources(task.layer).mode;
         let sidecar = plan.sidecar(&task.job, task.layer, task.task);
         let timeout_total_ms = plan.timeout_total_ms();
         let attempt = AttemptId { task: task.clone(), number, fence };
@@ -103,6 +104,7 @@ impl Farm {
                 attempt: attempt.clone(),
                 rank,
                 ranks,
+                mode,
                 recipe: recipe.clone(),
                 prefix: prefix.clone(),
                 sidecar: sidecar.clone(),

@@ -130,10 +130,14 @@ impl LayerPlan {
     }
 
     fn check_ranks(&self, report: &mut Report) {
-        let (ranks, max) = (self.spec.resources.ranks, self.card.ranks_max);
+        let (ranks, mode) = (self.spec.resources.ranks, self.spec.resources.mode);
+        let max = self.card.ranks_max_by(mode);
         if ranks > max {
-            let message =
-                format!("{ranks} ranks for one task, and {} takes {max} at most", quoted(&self.card.name));
+            let message = format!(
+                "{ranks} ranks for one task, and {} takes {max} at most by {}",
+                quoted(&self.card.name),
+                mode.name()
+            );
             report.add(&self.spec.model_place, message, format!("write 'ranks: {max}' or 'ranks: auto'"));
         }
     }

@@ -46,6 +46,7 @@ pub(crate) fn card(name: &str) -> ModelCard {
         params: params.into_iter().map(|(name, rule)| (name.to_owned(), rule)).collect(),
         prompt_bytes_max: PROMPT_BYTES_MAX,
         ranks_max: 1,
+        shape: None,
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     read::{Fields, Found},
     report::{Report, did_you_mean, quoted},
 };
-use crate::ids::JobId;
+use crate::{ids::JobId, split::Mode};
 
 /// Ranks that one task may be split over, at most.
 const RANKS_MAX: u32 = 64;
@@ -15,6 +15,8 @@ const NAMES_MAX: usize = 16;
 pub struct Resources {
     /// Devices that render one task together; 1 for `auto`, until a model says otherwise.
     pub ranks: u32,
+    /// How they share the model.
+    pub mode: Mode,
     /// All of them on one worker.
     pub same_worker: bool,
     /// Tags that a worker must have, each of them.
@@ -25,13 +27,13 @@ pub struct Resources {
 
 impl Default for Resources {
     fn default() -> Self {
-        Self { ranks: 1, same_worker: false, tags: Vec::new(), limits: Vec::new() }
+        Self { ranks: 1, mode: Mode::Tensor, same_worker: false, tags: Vec::new(), limits: Vec::new() }
     }
 }
 
 /// The words for a tag: OpenCue's and Deadline's stand for ours.
 const TAG_WORDS: [&str; 4] = ["tags", "allocation", "pool", "group"];
-const KEYS: [&str; 7] = ["ranks", "topology", "tags", "allocation", "pool", "group", "limits"];
+const KEYS: [&str; 8] = ["ranks", "split", "topology", "tags", "allocation", "pool", "group", "limits"];
 
 pub(super) fn read(found: &Found<'_>, report: &mut Report) -> Resources {
     let mut resources = Resources::default();
@@ -42,6 +44,18 @@ pub(super) fn read(found: &Found<'_>, report: &mut Report) -> Resources {
         && let Some(number) = ranks.whole(1, i64::from(RANKS_MAX), report)
     {
         resources.ranks = u32::try_from(number).expect("1 to RANKS_MAX");
+    }
+    if let Some(split) = fields.get(field, "split")
+        && let Some(text) = split.text(report)
+    {
+        match Mode::ALL.into_iter().find(|mode| mode.name() == text) {
+            Some(mode) => resources.mode = mode,
+            None => report.add(
+                &split.place,
+                format!("{} is no way to split a model", quoted(text)),
+                did_you_mean(text, Mode::ALL.map(Mode::name)),
+            ),
+        }
     }
     if let Some(topology) = fields.get(field, "topology")
         && let Some(text) = topology.text(report)

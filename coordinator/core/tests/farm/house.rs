@@ -371,5 +371,6 @@ fn card(name: &str) -> ModelCard {
         params: BTreeMap::from([("steps".to_owned(), steps)]),
         prompt_bytes_max: 10_000,
         ranks_max: 64,
+        shape: None,
     }
 }

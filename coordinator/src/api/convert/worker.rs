@@ -4,6 +4,7 @@ use bytes::Bytes;
 use croft_core::{
     farm::Farm,
     ids::{AttemptId, Fence, JobId, SessionId, TaskId, WorkerId},
+    split::Mode,
     step::{Assignment, DeviceInfo, Event, Joined, Output, Recipe},
     worker::LockKind,
 };
@@ -73,6 +74,7 @@ pub(crate) fn assignment(farm: &Farm, assignment: Assignment, gang_token: Bytes)
     Some(v1::Assignment {
         attempt: Some(attempt_ref(farm, &assignment.attempt, assignment.rank)?),
         ranks: assignment.ranks,
+        mode: split_mode(assignment.mode).into(),
         gang_token,
         device: assignment.device.index,
         recipe: Some(recipe(assignment.recipe)),
@@ -81,6 +83,14 @@ pub(crate) fn assignment(farm: &Farm, assignment: Assignment, gang_token: Bytes)
         timeout_total_ms: assignment.timeout_total_ms,
         timeout_no_progress_ms: assignment.timeout_no_progress_ms,
     })
+}
+
+fn split_mode(mode: Mode) -> v1::SplitMode {
+    match mode {
+        Mode::Tensor => v1::SplitMode::Tensor,
+        Mode::Layers => v1::SplitMode::Layers,
+        Mode::Guidance => v1::SplitMode::Guidance,
+    }
 }
 
 fn recipe(recipe: Recipe) -> v1::Recipe {

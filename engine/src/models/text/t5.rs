@@ -26,6 +26,11 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// Numbers in the table of words.
+    pub(crate) fn words_numbers(&self) -> u64 {
+        self.words as u64 * self.width as u64
+    }
+
     pub(crate) fn read(settings: &Settings) -> Result<Self, Error> {
         settings.only("feed_forward_proj", "gated-gelu")?;
         Ok(Self {

@@ -33,6 +33,8 @@ pub struct Transformer {
     time: TimestepEmbedding,
     modulation: Linear,
     text: [Linear; 2],
+    /// Of all blocks, wherever they are.
+    numbers_in_blocks: u64,
     mode: Mode,
     /// Which of all blocks are here.
     span: Range<usize>,
@@ -81,6 +83,7 @@ impl Transformer {
         }
         let span = split.layers(config.layers);
         let width = config.width();
+        let before = source.parameters();
         let block = |source: &mut Source, i| {
             Block::load(source.root().at(format_args!("transformer_blocks.{i}")), &config, split)
         };
@@ -90,6 +93,7 @@ impl Transformer {
                 false => source.without_data(|source| block(source, i)).err().map(Err),
             })
             .collect::<Result<_, _>>()?;
+        let numbers_in_blocks = source.parameters() - before;
         let mut root = source.root();
         let mut time = root.at("time_embed");
         let embedding = TimestepEmbedding::load(time.at("emb.timestep_embedder"), width)?;
@@ -104,6 +108,7 @@ impl Transformer {
             time: embedding,
             modulation,
             text,
+            numbers_in_blocks,
             mode: split.mode(),
             span,
             blocks,
@@ -116,6 +121,10 @@ impl Transformer {
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    pub(crate) fn numbers_in_blocks(&self) -> u64 {
+        self.numbers_in_blocks
     }
 
     /// The turns of this rank's heads for the tokens of `grid`.
