@@ -255,6 +255,9 @@ pub(crate) struct Spec {
 pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) spec: Spec,
+    /// Say how each layer would be split over the devices that this file describes (see examples/fleets)
+    #[arg(long, value_name = "FILE", conflicts_with = "coordinator")]
+    pub(crate) fleet: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) client: Client,
     #[command(flatten)]

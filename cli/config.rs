@@ -20,7 +20,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const NEAREST_MIN: f64 = 0.7;
 
 /// What a role's file may hold.
-trait Settings: DeserializeOwned + Default {
+pub(crate) trait Settings: DeserializeOwned + Default {
     const KEYS: &'static [&'static str];
 }
 
@@ -221,7 +221,7 @@ fn from<T: Settings>(path: Option<&Path>) -> Result<T, Failed> {
     path.map_or_else(|| Ok(T::default()), load)
 }
 
-fn load<T: Settings>(path: &Path) -> Result<T, Failed> {
+pub(crate) fn load<T: Settings>(path: &Path) -> Result<T, Failed> {
     let place = path.display();
     let unreadable = |e| Failed::with(Exit::Usage, format!("{place}: {e}"));
     if fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {

@@ -80,7 +80,7 @@ fn layer_plan(layer: &LayerPlan) -> Value {
     json!({
         "name": layer.name, "model": layer.model, "after": layer.after, "tasks": layer.tasks,
         "parameters": layer.parameters, "weightsBytes": layer.weights_bytes,
-        "devicesFit": layer.devices_fit, "devicesAll": layer.devices_all, "etaMs": layer.eta_ms,
+        "devicesFit": layer.devices_fit, "devicesAll": layer.devices_all, "etaMs": layer.eta_ms, "split": layer.split,
         "params": layer.params.iter().map(|(k, v)| (k.clone(), param(v))).collect::<serde_json::Map<_, _>>(),
     })
 }

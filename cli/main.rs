@@ -8,6 +8,7 @@ mod clock;
 mod commands;
 mod config;
 mod exit;
+mod fleet;
 mod interrupt;
 mod json;
 mod output;

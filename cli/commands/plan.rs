@@ -3,7 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use croft_core::{ids::JobId, plan::Plan};
+use croft_core::{
+    ids::JobId,
+    plan::Plan,
+    split::{Fleet, Shot, choose},
+};
 use croft_proto::v1::{JobPlan, LayerPlan, ParamValue, PlanJobRequest, param_value::Kind};
 
 use crate::{
@@ -11,7 +15,7 @@ use crate::{
     args::Format,
     client::{self, Coordinator},
     exit::{Exit, Failed},
-    json,
+    fleet, json,
     output::{self, clean},
     spec_file::{Cards, SpecFile},
 };
@@ -34,7 +38,8 @@ pub(super) async fn run(args: args::Plan) -> Result<Exit, Failed> {
         let spec = file.parse()?;
         let (job, show) = (spec.name().to_owned(), spec.show().to_owned());
         let cards = Cards::of(&spec, &file)?.all_here(&file)?;
-        summary(&file.plan(spec, &cards)?, job, show)?
+        let fleet = args.fleet.as_deref().map(fleet::read).transpose()?;
+        summary(&file.plan(spec, &cards)?, job, show, fleet.as_ref())?
     };
     match args.output.output {
         Format::Json => output::json("JobPlan", json::plan(&plan))?,
@@ -44,7 +49,7 @@ pub(super) async fn run(args: args::Plan) -> Result<Exit, Failed> {
 }
 
 /// The plan as the coordinator would answer it, without what only a fleet knows.
-fn summary(plan: &Plan, job: String, show: String) -> Result<JobPlan, Failed> {
+fn summary(plan: &Plan, job: String, show: String, fleet: Option<&Fleet>) -> Result<JobPlan, Failed> {
     let id = JobId::new(&job).map_err(|e| Failed::with(Exit::Spec, e.to_string()))?;
     let mut sample_outputs = Vec::new();
     let layers: Vec<LayerPlan> = plan
@@ -64,6 +69,7 @@ fn summary(plan: &Plan, job: String, show: String) -> Result<JobPlan, Failed> {
                 weights_bytes: layer.card.weights_bytes,
                 tasks: layer.tasks.into(),
                 params: layer.params.iter().map(|(name, value)| (name.clone(), wire(value))).collect(),
+                split: fleet.map_or_else(Vec::new, |fleet| split(plan, index, fleet)),
                 after: layer.after.map_or_else(String::new, |at| plan.layers()[at as usize].name.clone()),
                 ..LayerPlan::default()
             }
@@ -78,6 +84,19 @@ fn summary(plan: &Plan, job: String, show: String) -> Result<JobPlan, Failed> {
         sample_outputs,
         warnings: plan.warnings().to_vec(),
     })
+}
+
+/// How a layer would be split over `fleet`, in words: the choice comes last.
+fn split(plan: &Plan, index: u32, fleet: &Fleet) -> Vec<String> {
+    let layer = &plan.layers()[index as usize];
+    let (Some(shape), Some(shot)) = (&layer.card.shape, Shot::of(&layer.params)) else {
+        return vec![
+            "its size varies from task to task, or its model is no transformer: nothing to reckon".to_owned(),
+        ];
+    };
+    let asked = plan.resources(index);
+    let insists = (asked.ranks > 1).then_some(asked.mode);
+    choose(shape, &shot, fleet, layer.tasks.into(), insists).words
 }
 
 fn wire(value: &croft_core::model_card::ParamValue) -> ParamValue {
@@ -103,6 +122,9 @@ fn print(plan: &JobPlan) -> Result<(), Failed> {
     for layer in &plan.layers {
         output::line(&clean(&format!("  {:<width$}  {}", layer.name, layer_in_words(layer))))?;
         output::line(&clean(&format!("  {:<width$}  {}", "", params_in_words(&layer.params))))?;
+        for line in &layer.split {
+            output::line(&clean(&format!("  {:<width$}    {line}", "")))?;
+        }
     }
     let etas: Vec<_> = plan
         .layers

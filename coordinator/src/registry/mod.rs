@@ -116,6 +116,7 @@ fn shape(shape: &croft_engine::card::Shape) -> Shape {
         channels: small(shape.channels),
         frames_per_latent: small(shape.frames_per_latent),
         pixels_per_latent: small(shape.pixels_per_latent),
+        decoded_per_pixel: small(shape.decoded_per_pixel),
     }
 }
 

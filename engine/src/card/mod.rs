@@ -60,6 +60,8 @@ pub struct Shape {
     pub channels: usize,
     pub frames_per_latent: usize,
     pub pixels_per_latent: usize,
+    /// Numbers that the decoder's last stage has for each pixel of the clip.
+    pub decoded_per_pixel: usize,
 }
 
 /// Checks the model and describes it.
@@ -98,6 +100,7 @@ pub fn card(model: &str) -> Result<Card, Error> {
             channels: parts.transformer.config().in_channels,
             frames_per_latent: parts.video.frames_per_latent,
             pixels_per_latent: parts.video.pixels_per_latent,
+            decoded_per_pixel: parts.video.decoded_per_pixel(),
         },
     })
 }

@@ -93,6 +93,17 @@ impl Video {
     }
 
     /// Frames `(height, width, 3)` from 0 to 1 of normalised `latents (tokens, channels)`.
+    /// Numbers of the decoder.
+    pub(crate) fn numbers(&self) -> u64 {
+        self.decoder.numbers()
+    }
+
+    /// Numbers that the last stage has for each pixel.
+    pub(crate) fn decoded_per_pixel(&self) -> usize {
+        let (channels, [frames, side]) = self.decoder.last_stage();
+        channels.div_ceil(frames * side * side)
+    }
+
     pub(super) fn decode(
         &self,
         mut latents: Vec<f32>,

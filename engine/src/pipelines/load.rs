@@ -96,7 +96,6 @@ pub(crate) fn ltx(files: &Files, reading: Reading, split: &Split) -> Result<Ltx,
         .weights("transformer/diffusion_pytorch_model", |source| Transformer::load(config, source, split))?;
     let all = loader.parameters - before;
     let blocks = transformer.numbers_in_blocks();
-    let before = loader.parameters;
     if split.rank() != 0 {
         loader.reading = Reading::Headers;
     }
@@ -106,7 +105,7 @@ pub(crate) fn ltx(files: &Files, reading: Reading, split: &Split) -> Result<Ltx,
         let decoder = Decoder::new(settings.value(), source)?;
         Video::load(&settings, channels, decoder, source)
     })?;
-    let decoder = loader.parameters - before;
+    let decoder = video.numbers();
     Ok(Ltx {
         numbers: Numbers { text, blocks, rest: all - blocks, decoder },
         encoder: Encoder::new(words, t5),

@@ -355,9 +355,13 @@ pub struct LayerPlan {
         ::prost::alloc::string::String,
         ParamValue,
     >,
-    /// next tag: 11
     #[prost(string, tag = "10")]
     pub after: ::prost::alloc::string::String,
+    /// Which way to split it over a fleet, with the arithmetic: a line for each way that was looked at, the choice last.
+    ///
+    /// next tag: 12
+    #[prost(string, repeated, tag = "11")]
+    pub split: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskCounts {

@@ -1,6 +1,16 @@
 //! Over how many devices, and in which way, a model is split: from its shape, the devices and what lies between them.
 
+mod choose;
+mod fleet;
+mod need;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
+
+pub use choose::{Choice, Way, choose};
+pub use fleet::{Fleet, Host, Link};
+pub use need::{Need, Shot};
 
 /// Branches of the guidance, and so the ranks that can share them.
 pub const GUIDANCE_RANKS: u32 = 2;
@@ -51,4 +61,6 @@ pub struct Shape {
     pub channels: u32,
     pub frames_per_latent: u32,
     pub pixels_per_latent: u32,
+    /// Numbers that the decoder's last stage has for each pixel of the clip.
+    pub decoded_per_pixel: u32,
 }

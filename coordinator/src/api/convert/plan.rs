@@ -39,6 +39,8 @@ fn layer_plan(plan: &Plan, layer: &LayerPlan, forecast: Forecast) -> v1::LayerPl
         eta_ms: forecast.eta_ms.unwrap_or(0),
         params: values::params(&layer.params),
         after: after.map(|first| first.name.clone()).unwrap_or_default(),
+        // What links its workers, the farm does not know.
+        split: Vec::new(),
     }
 }
 

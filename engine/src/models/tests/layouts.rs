@@ -40,6 +40,17 @@ fn transformer(settings: &Settings, source: &mut Source) -> Result<(), Error> {
     Transformer::load(Config::read(settings)?, source, &Split::whole()).map(drop)
 }
 
+/// Numbers in the blocks of a published transformer; plans reckon with them.
+fn in_blocks(name: &str) -> u64 {
+    let mut found = 0;
+    builds(name, |settings, source| {
+        let loaded = Transformer::load(Config::read(settings)?, source, &Split::whole())?;
+        found = loaded.numbers_in_blocks();
+        Ok(())
+    });
+    found
+}
+
 fn autoencoder(settings: &Settings, source: &mut Source) -> Result<(), Error> {
     for statistic in ["latents_mean", "latents_std"] {
         source.take(statistic, &[settings.size("latent_channels", None)?])?;
@@ -51,6 +62,7 @@ fn autoencoder(settings: &Settings, source: &mut Source) -> Result<(), Error> {
 fn both_transformers_build() {
     assert_eq!(builds("ltx-video-2b-transformer", transformer) / 1_000_000, 1_923);
     assert_eq!(builds("ltx-video-13b-transformer", transformer) / 1_000_000, 13_042);
+    assert_eq!(in_blocks("ltx-video-13b-transformer"), 12_889_423_872);
 }
 
 #[test]

@@ -29,6 +29,10 @@ pub struct Decoder {
     leave: Conv,
     patch: [usize; 2],
     causal: Time,
+    /// Channels of the last stage, which is the largest.
+    width: usize,
+    /// Numbers that it is made of.
+    numbers: u64,
 }
 
 /// How the last norm hears of the noise level, and what the level is multiplied by for all.
@@ -47,6 +51,7 @@ impl Decoder {
     pub fn new(config: &serde_json::Value, source: &mut Source) -> Result<Self, Error> {
         let config = Config::read(config)?;
         encoder::check(&config.encoder, &mut source.root().at("encoder"))?;
+        let before = source.parameters();
         let mut root = source.root();
         let mut scope = root.at("decoder");
         let widest = config.blocks[0].channels;
@@ -70,7 +75,19 @@ impl Decoder {
         };
         let [time_patch, patch] = config.patch;
         let leave = Conv::load(scope.at("conv_out.conv"), last, 3 * time_patch * patch * patch)?;
-        Ok(Self { enter, middle, up, time, leave, patch: config.patch, causal: config.time })
+        let (patch, causal) = (config.patch, config.time);
+        let numbers = source.parameters() - before;
+        Ok(Self { enter, middle, up, time, leave, patch, causal, width: last, numbers })
+    }
+
+    /// Numbers that it is made of, without the encoder beside it.
+    pub fn numbers(&self) -> u64 {
+        self.numbers
+    }
+
+    /// Channels of the last stage, and the pixels, `(frames, side)`, that one position of it becomes.
+    pub fn last_stage(&self) -> (usize, [usize; 2]) {
+        (self.width, self.patch)
     }
 
     /// Frames `(frames, height, width, 3)` from -1 to 1 of denormalised `latents (frames, height, width, channels)`
