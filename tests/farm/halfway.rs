@@ -1,6 +1,11 @@
 //! A clip that is interrupted goes on where it was, and nobody can tell by its pictures.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -9,6 +14,9 @@ use crate::house::{Coordinator, croft, ends, files, kill, shapes_with};
 const SHORT: &str = "params: {steps: 400}";
 /// A clip that takes longer than an owner does to be heard.
 const LONG: &str = "params: {steps: 500, num_frames: 33}";
+
+/// What an owner waits for his machine: two seconds, and as much again for a loaded test machine.
+const FREED_MAX: Duration = Duration::from_secs(4);
 
 /// The pictures of a clip that nobody disturbed.
 fn undisturbed(keys: &str) -> BTreeMap<String, Vec<u8>> {
@@ -69,6 +77,15 @@ fn a_killed_rank_and_a_killed_worker_cost_steps_and_not_the_clip() {
     ends(croft(&["verify"]).arg(house.store().join("clips")), 0);
 }
 
+/// Whether a worker's device has something to do, or to end.
+fn renders(house: &Coordinator, worker: &str) -> bool {
+    let workers = house.json(&["workers"]);
+    let mut items = workers["items"].as_array().expect("a list").iter();
+    let worker =
+        items.find(|item| item["name"] == format!("workers/{worker}")).expect("a worker of this test");
+    worker["devices"][0]["running"].as_str().is_some_and(|task| !task.is_empty())
+}
+
 #[test]
 fn a_workstation_whose_owner_comes_home_hands_the_clip_on_at_its_step() {
     let mut house = Coordinator::start();
@@ -78,7 +95,14 @@ fn a_workstation_whose_owner_comes_home_hands_the_clip_on_at_its_step() {
     let mut watch = house.watch(&job);
     let owned = watch.until_step(20);
     let folder = house.dir.path().join(&owned).display().to_string();
+    let since = Instant::now();
     ends(&mut croft(&["nimby", "on", "--data-dir", &folder]), 0);
+    while renders(&house, &owned) {
+        std::thread::yield_now();
+    }
+    let freed = since.elapsed();
+    println!("the owner's device was free {freed:.2?} after the word");
+    assert!(freed < FREED_MAX, "{freed:?}");
     assert_eq!(watch.end(), Some(0));
     let (attempt, step) = resumed(&house.store());
     assert!(
