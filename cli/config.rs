@@ -1,5 +1,7 @@
 //! Settings files and the environment: the one place that reads either. Flags win over a file, a file over defaults.
 
+mod nccl;
+
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -56,6 +58,7 @@ struct WorkerFile {
     insecure: Option<bool>,
     checkpoint_ms: Option<u64>,
     gang_address: Option<IpAddr>,
+    nccl: Option<nccl::Nccl>,
 }
 
 impl Settings for WorkerFile {
@@ -69,6 +72,7 @@ impl Settings for WorkerFile {
         "insecure",
         "checkpoint_ms",
         "gang_address",
+        "nccl",
     ];
 }
 
@@ -116,6 +120,8 @@ pub(crate) struct Worker {
     pub(crate) insecure: bool,
     pub(crate) checkpoint_ms: Option<u64>,
     pub(crate) gang_address: Option<IpAddr>,
+    /// For ranks alone.
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 /// A variable of the environment; one that is not text counts as absent.
@@ -195,6 +201,7 @@ pub(crate) fn worker(flags: args::Worker) -> Result<Worker, Failed> {
         insecure: flags.insecure || file.insecure.unwrap_or(false),
         checkpoint_ms: file.checkpoint_ms,
         gang_address: file.gang_address,
+        environment: file.nccl.unwrap_or_default().environment(),
     })
 }
 

@@ -65,7 +65,11 @@ pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
         threads_per_device: settings.threads.or(defaults.threads_per_device),
         tags: settings.tags,
         insecure: settings.insecure,
-        rank: croft_worker::RankProgram::Child { program, args: vec!["rank".to_owned()] },
+        rank: croft_worker::RankProgram::Child {
+            program,
+            args: vec!["rank".to_owned()],
+            environment: settings.environment,
+        },
         checkpoint_ms: settings.checkpoint_ms.unwrap_or(defaults.checkpoint_ms),
         gang_address: settings.gang_address,
     };

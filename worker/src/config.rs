@@ -41,7 +41,12 @@ pub enum Devices {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RankProgram {
     /// A child process for each device; `--fd N --threads N` is added to its arguments.
-    Child { program: PathBuf, args: Vec<String> },
+    Child {
+        program: PathBuf,
+        args: Vec<String>,
+        /// On top of the worker's own environment.
+        environment: Vec<(String, String)>,
+    },
     /// Nothing: every task is done at once. For measuring the farm around it.
     Noop,
 }

@@ -13,7 +13,7 @@ use crate::{
     attempt::{After, Bench, Ending},
     config::RankProgram,
     convert,
-    rank::Rank,
+    rank::{Program, Rank},
     scratch::Scratch,
     target::Target,
 };
@@ -142,16 +142,16 @@ impl Device {
 
     async fn attempt(&mut self, rank: &mut Option<Rank>, assignment: &Assignment) -> Ending {
         let number = assignment.attempt.as_ref().map_or(0, |attempt| attempt.rank);
-        let (program, args) = match &self.program {
+        let program = match &self.program {
             RankProgram::Noop => return Ok((Vec::new(), AttemptTimes::default())),
-            RankProgram::Child { program, args } => (program, args),
+            RankProgram::Child { program, args, environment } => Program { program, args, environment },
         };
         let Some(target) = self.target.borrow().clone() else {
             return Err(self.failure(number, ExitCause::Internal, "an assignment came before a welcome", ""));
         };
         let warm = match rank.take() {
             Some(rank) => rank,
-            None => match Rank::start(program, args, self.threads, self.index, self.scratch.logs()).await {
+            None => match Rank::start(program, self.threads, self.index, self.scratch.logs()).await {
                 Ok(rank) => rank,
                 Err(error) => {
                     let message =

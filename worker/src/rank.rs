@@ -41,6 +41,15 @@ const GONE: Duration = Duration::from_secs(5);
 /// What its log gets to be read to the end after that.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// What a rank's process is started from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Program<'a> {
+    pub(crate) program: &'a Path,
+    pub(crate) args: &'a [String],
+    /// On top of the worker's own.
+    pub(crate) environment: &'a [(String, String)],
+}
+
 /// A running rank. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Rank {
@@ -60,10 +69,9 @@ pub(crate) struct Rank {
 }
 
 impl Rank {
-    /// Starts `program args… --fd 3 --threads N` and waits until it is ready. Its log goes into the folder `logs`.
+    /// Starts it with `--fd 3 --threads N` and waits until it is ready. Its log goes into the folder `logs`.
     pub(crate) async fn start(
-        program: &Path,
-        args: &[String],
+        program: Program<'_>,
         threads: u32,
         device: u32,
         logs: &Path,
@@ -71,9 +79,10 @@ impl Rank {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let (from_rank, to) = UnixStream::from_std(ours)?.into_split();
-        let mut command = Command::new(program);
+        let mut command = Command::new(program.program);
         command
-            .args(args)
+            .args(program.args)
+            .envs(program.environment.iter().map(|(name, value)| (name, value)))
             .args(["--fd", &FD.to_string(), "--threads", &threads.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

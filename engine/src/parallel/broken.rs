@@ -23,6 +23,9 @@ pub enum Fault {
     /// It is not where this rank is: two versions, or two requests.
     #[error("is out of step ({0})")]
     OutOfStep(String),
+    /// It cannot take part: its machine lacks something, or the device refused.
+    #[error("cannot take part: {0}")]
+    Unable(String),
     /// This rank was told to end.
     #[error("was not waited for any longer: the gang was ended")]
     Aborted,
@@ -31,6 +34,11 @@ pub enum Fault {
 impl Broken {
     pub(super) fn lost(rank: usize, why: impl ToString) -> Self {
         Self { rank, fault: Fault::Lost(why.to_string()) }
+    }
+
+    #[cfg(feature = "nccl")]
+    pub(super) fn unable(rank: usize, why: impl ToString) -> Self {
+        Self { rank, fault: Fault::Unable(why.to_string()) }
     }
 
     pub(super) fn out_of_step(rank: usize, why: impl ToString) -> Self {

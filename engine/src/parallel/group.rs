@@ -30,6 +30,8 @@ enum Wire {
     Solo,
     Threads(Seat),
     Tcp(Mesh),
+    #[cfg(feature = "nccl")]
+    Nccl(Box<super::nccl::Bond>),
 }
 
 /// Ends the gang from another thread: whatever waits, returns.
@@ -41,6 +43,8 @@ enum Ends {
     Solo,
     Threads(super::threads::End),
     Tcp(super::tcp::End),
+    #[cfg(feature = "nccl")]
+    Nccl(super::nccl::End),
 }
 
 impl Abort {
@@ -49,13 +53,31 @@ impl Abort {
             Ends::Solo => {}
             Ends::Threads(end) => end.end(),
             Ends::Tcp(end) => end.end(),
+            #[cfg(feature = "nccl")]
+            Ends::Nccl(end) => end.end(),
+        }
+    }
+}
+
+/// How a number is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    F32,
+    Bf16,
+}
+
+impl Kind {
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
         }
     }
 }
 
 /// What can be summed; always in f32.
 pub trait Number: Copy + Default {
-    const BYTES: usize;
+    const KIND: Kind;
     fn write(self, to: &mut Vec<u8>);
     fn read(from: &[u8]) -> Self;
     fn widen(self) -> f32;
@@ -63,7 +85,7 @@ pub trait Number: Copy + Default {
 }
 
 impl Number for f32 {
-    const BYTES: usize = 4;
+    const KIND: Kind = Kind::F32;
 
     fn write(self, to: &mut Vec<u8>) {
         to.extend(self.to_le_bytes());
@@ -83,7 +105,7 @@ impl Number for f32 {
 }
 
 impl Number for bf16 {
-    const BYTES: usize = 2;
+    const KIND: Kind = Kind::Bf16;
 
     fn write(self, to: &mut Vec<u8>) {
         to.extend(self.to_le_bytes());
@@ -121,6 +143,21 @@ impl Group {
 
     pub(super) fn tcp(split: Split, mesh: Mesh) -> Self {
         Self { split, wire: Wire::Tcp(mesh), wait: WAIT_FIRST }
+    }
+
+    /// The same ranks, connected by TCP, whose sums and activations go from device to device from now on; this one's is
+    /// number `device` of its machine. All of them must be told the same.
+    ///
+    /// # Errors
+    /// Names the rank without a device, with another version of NCCL, or that did not come.
+    #[cfg(feature = "nccl")]
+    pub fn over_nccl(self, device: usize) -> Result<Self, Broken> {
+        let ranks = self.ranks();
+        let wire = match self.wire {
+            Wire::Tcp(mesh) => Wire::Nccl(Box::new(super::nccl::Bond::new(mesh, ranks, device)?)),
+            Wire::Solo | Wire::Threads(_) | Wire::Nccl(_) => self.wire,
+        };
+        Ok(Self { wire, ..self })
     }
 
     /// The same ranks with other shares; all of them must be told the same.
@@ -168,6 +205,8 @@ impl Group {
             Wire::Solo => Ends::Solo,
             Wire::Threads(seat) => Ends::Threads(seat.end()),
             Wire::Tcp(mesh) => Ends::Tcp(mesh.end()),
+            #[cfg(feature = "nccl")]
+            Wire::Nccl(bond) => Ends::Nccl(bond.end()),
         })
     }
 
@@ -178,6 +217,10 @@ impl Group {
     pub fn all_reduce<T: Number>(&mut self, values: &mut [T]) -> Result<(), Broken> {
         if self.is_alone() {
             return Ok(());
+        }
+        #[cfg(feature = "nccl")]
+        if let Wire::Nccl(bond) = &mut self.wire {
+            return bond.all_reduce(values, self.wait);
         }
         let (me, ranks, len) = (self.rank(), self.ranks(), values.len());
         let even = |rank: usize| len * rank / ranks..len * (rank + 1) / ranks;
@@ -191,8 +234,8 @@ impl Group {
                 sum.iter_mut().zip(&values[mine.clone()]).for_each(|(sum, value)| *sum += value.widen());
                 continue;
             }
-            check(from, bytes, mine.len() * T::BYTES)?;
-            let theirs = bytes.chunks_exact(T::BYTES).map(T::read);
+            check(from, bytes, mine.len() * T::KIND.bytes())?;
+            let theirs = bytes.chunks_exact(T::KIND.bytes()).map(T::read);
             sum.iter_mut().zip(theirs).for_each(|(sum, value)| *sum += value.widen());
         }
         let sums: Vec<T> = sum.into_iter().map(T::narrow).collect();
@@ -209,6 +252,10 @@ impl Group {
         all: &mut [T],
         place: impl Fn(usize) -> std::ops::Range<usize>,
     ) -> Result<(), Broken> {
+        #[cfg(feature = "nccl")]
+        if let Wire::Nccl(bond) = &mut self.wire {
+            return bond.all_gather(all, place, self.wait);
+        }
         let mine = all[place(self.rank())].to_vec();
         self.hand_out(&mine, all, place)
     }
@@ -229,8 +276,8 @@ impl Group {
         for (from, bytes) in self.exchange(copies)?.into_iter().enumerate() {
             if from != me {
                 let into = &mut all[place(from)];
-                check(from, &bytes, into.len() * T::BYTES)?;
-                let theirs = bytes.chunks_exact(T::BYTES).map(T::read);
+                check(from, &bytes, into.len() * T::KIND.bytes())?;
+                let theirs = bytes.chunks_exact(T::KIND.bytes()).map(T::read);
                 into.iter_mut().zip(theirs).for_each(|(into, value)| *into = value);
             }
         }
@@ -259,11 +306,12 @@ impl Group {
     /// # Errors
     /// As `all_reduce`.
     pub fn pass<T: Number>(&mut self, to: usize, values: &[T]) -> Result<(), Broken> {
-        let bytes = bytes_of(values);
         match &mut self.wire {
             Wire::Solo => Ok(()),
-            Wire::Threads(seat) => seat.pass(to, bytes),
-            Wire::Tcp(mesh) => mesh.pass(to, bytes, self.wait),
+            Wire::Threads(seat) => seat.pass(to, bytes_of(values)),
+            Wire::Tcp(mesh) => mesh.pass(to, bytes_of(values), self.wait),
+            #[cfg(feature = "nccl")]
+            Wire::Nccl(bond) => bond.pass(to, values, self.wait),
         }
     }
 
@@ -276,9 +324,11 @@ impl Group {
             Wire::Solo => return Ok(()),
             Wire::Threads(seat) => seat.take_from(from, self.wait)?,
             Wire::Tcp(mesh) => mesh.take_from(from, self.wait)?,
+            #[cfg(feature = "nccl")]
+            Wire::Nccl(bond) => return bond.take(from, into, self.wait),
         };
-        check(from, &bytes, into.len() * T::BYTES)?;
-        let theirs = bytes.chunks_exact(T::BYTES).map(T::read);
+        check(from, &bytes, into.len() * T::KIND.bytes())?;
+        let theirs = bytes.chunks_exact(T::KIND.bytes()).map(T::read);
         into.iter_mut().zip(theirs).for_each(|(into, value)| *into = value);
         Ok(())
     }
@@ -297,12 +347,14 @@ impl Group {
             Wire::Solo => Ok(parts),
             Wire::Threads(seat) => seat.exchange(parts, self.wait),
             Wire::Tcp(mesh) => mesh.exchange(parts, self.wait),
+            #[cfg(feature = "nccl")]
+            Wire::Nccl(bond) => bond.mesh.exchange(parts, self.wait),
         }
     }
 }
 
 fn bytes_of<T: Number>(values: &[T]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(values.len() * T::BYTES);
+    let mut bytes = Vec::with_capacity(values.len() * T::KIND.bytes());
     values.iter().for_each(|value| value.write(&mut bytes));
     bytes
 }

@@ -9,6 +9,8 @@
 
 mod broken;
 mod group;
+#[cfg(feature = "nccl")]
+pub mod nccl;
 mod shares;
 mod tcp;
 mod threads;

@@ -7,7 +7,13 @@ use futures::StreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory};
 
 use super::*;
+use crate::rank::Program;
 use crate::told::{done, listen, listen_to, ready, script, stay, step, write};
+
+/// What `sh ARGS…` is started from.
+fn sh(args: &[String]) -> Program<'_> {
+    Program { program: Path::new("sh"), args, environment: &[] }
+}
 
 struct House {
     dir: tempfile::TempDir,
@@ -37,7 +43,7 @@ impl House {
     /// The ending, whether the rank stayed warm, and what was told meanwhile.
     async fn run(&mut self, lines: &[String], assignment: Assignment) -> (Ending, bool, Vec<WorkerMessage>) {
         let args = script(lines);
-        let rank = Rank::start(Path::new("sh"), &args, 1, 0, self.scratch.logs()).await.expect("sh starts");
+        let rank = Rank::start(sh(&args), 1, 0, self.scratch.logs()).await.expect("sh starts");
         let (said, mut heard) = mpsc::channel(16);
         let target = Target::Store(Arc::clone(&self.store));
         let bench = Bench {
@@ -185,7 +191,7 @@ async fn a_file_that_a_rank_did_not_write_is_nobody_elses_fault() {
 async fn a_rank_that_does_not_start_says_why() {
     let house = House::new();
     let args = script(&["echo no such library >&2; exit 3".to_owned()]);
-    let start = Rank::start(Path::new("sh"), &args, 1, 0, house.scratch.logs()).await;
+    let start = Rank::start(sh(&args), 1, 0, house.scratch.logs()).await;
     let why = start.expect_err("it ends at once").to_string();
     assert_eq!(why, "it ended with code 3; it said: no such library");
 }

@@ -88,7 +88,7 @@ impl House {
 }
 
 fn shell(lines: &[String]) -> RankProgram {
-    RankProgram::Child { program: "sh".into(), args: script(lines) }
+    RankProgram::Child { program: "sh".into(), args: script(lines), environment: Vec::new() }
 }
 
 #[tokio::test]
@@ -106,7 +106,11 @@ async fn a_rank_that_ends_while_idle_costs_no_attempt() {
 
 #[tokio::test]
 async fn a_rank_that_cannot_start_fails_its_attempt_and_the_device_goes_on() {
-    let mut house = House::new(RankProgram::Child { program: "/no/such/program".into(), args: Vec::new() });
+    let mut house = House::new(RankProgram::Child {
+        program: "/no/such/program".into(),
+        args: Vec::new(),
+        environment: Vec::new(),
+    });
     for fence in [1, 2] {
         house.give(fence).await;
         assert_eq!(house.says().await, format!("{fence} EXIT_CAUSE_CRASHED"));

@@ -54,6 +54,28 @@ impl Link {
         self.stream.try_clone().ok()
     }
 
+    /// How the connection ended, if it did: what is still to be read counts as life.
+    #[cfg(feature = "nccl")]
+    pub(super) fn gone(&self) -> Option<Broken> {
+        let lost = |why: &dyn std::fmt::Display| Some(Broken::lost(self.rank, why));
+        // The shortest time that the system knows: sockets that do not block would not do so for the writer either.
+        if let Err(error) = self.stream.set_read_timeout(Some(Duration::from_micros(1))) {
+            return lost(&error);
+        }
+        match self.stream.peek(&mut [0]) {
+            Ok(0) => lost(&"its connection was closed"),
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) =>
+            {
+                lost(&error)
+            }
+            Ok(_) | Err(_) => None,
+        }
+    }
+
     pub(super) fn send(&mut self, part: Vec<u8>, wait: Duration) -> Result<(), Broken> {
         let mut frame = Vec::with_capacity(HEAD + part.len());
         self.sent += 1;
