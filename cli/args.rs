@@ -236,6 +236,12 @@ pub(crate) struct Rank {
     /// The inherited end of the socket to the worker
     #[arg(long)]
     pub(crate) fd: i32,
+    /// The one folder below which it writes
+    #[arg(long)]
+    pub(crate) scratch: PathBuf,
+    /// Reach the ranks of other workers; without it there is no network
+    #[arg(long)]
+    pub(crate) gang: bool,
     /// Threads of the engine
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) threads: u32,

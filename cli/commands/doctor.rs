@@ -10,6 +10,7 @@ use croft_engine::{
     request::{Params, Request, Value},
 };
 use croft_proto::{store, v1::GetFarmStatusRequest};
+use croft_rank::confine::{self, Confinement};
 use object_store::{
     Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path as StorePath,
 };
@@ -48,7 +49,7 @@ struct Finding {
 
 pub(super) async fn run(args: args::Doctor) -> Result<Exit, Failed> {
     let folder = config::absolute(args.data_dir.unwrap_or_else(|| PathBuf::from(".")))?;
-    let mut findings = vec![processor(), memory(), disk(&folder), engine().await];
+    let mut findings = vec![processor(), memory(), disk(&folder), engine().await, confinement(&folder)];
     if let Some(url) = &args.artifacts {
         findings.push(artifacts(url).await);
     }
@@ -172,6 +173,27 @@ async fn engine() -> Finding {
         Err(panic) => (State::Failed, panic.to_string(), "this is a defect: please report it".to_owned()),
     };
     Finding { check: "engine", state, found, remedy }
+}
+
+/// What keeps a rank that an evil model took over from the rest of the machine.
+fn confinement(folder: &Path) -> Finding {
+    let there = folder.ancestors().find(|above| above.is_dir()).unwrap_or(folder);
+    let Confinement { files, calls } = confine::examine(there);
+    let is_root = rustix::process::geteuid().is_root();
+    let user = if is_root { "root" } else { "an ordinary user" };
+    let remedy = match (is_root, files.is_whole() && calls.is_whole()) {
+        (true, _) => "run workers as an ordinary user",
+        (false, false) => "a kernel from 6.12 with Landlock and seccomp enforces all of it",
+        (false, true) => "",
+    };
+    Finding {
+        check: "confinement",
+        state: if remedy.is_empty() { State::Ok } else { State::Warning },
+        found: format!(
+            "ranks run as {user}; writing to scratch alone is {files}; no network, no programs: {calls}"
+        ),
+        remedy: remedy.to_owned(),
+    }
 }
 
 /// Whether the store takes a file, refuses a second one of the same name, and gives the first one back.

@@ -1,5 +1,7 @@
 //! `croft rank`: one rank of this machine's CPU, a child of a worker, on an inherited socket. Not for people.
 
+use croft_rank::confine::Network;
+
 use crate::{
     args,
     exit::{Exit, Failed},
@@ -7,6 +9,7 @@ use crate::{
 
 /// Serves renders until the worker closes the socket.
 pub(crate) fn run(args: &args::Rank) -> Result<Exit, Failed> {
-    croft_rank::run(args.fd, args.threads).map_err(|e| Failed::new(e.to_string()))?;
+    let network = if args.gang { Network::Gang } else { Network::None };
+    croft_rank::run(args.fd, args.threads, &args.scratch, network).map_err(|e| Failed::new(e.to_string()))?;
     Ok(Exit::Ok)
 }

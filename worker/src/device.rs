@@ -149,9 +149,19 @@ impl Device {
         let Some(target) = self.target.borrow().clone() else {
             return Err(self.failure(number, ExitCause::Internal, "an assignment came before a welcome", ""));
         };
+        let is_gang = assignment.ranks > 1;
         let warm = match rank.take() {
+            Some(rank) if rank.is_for_gangs() == is_gang => Some(rank),
+            // What it has loaded is of no use for the other kind: models are split anew.
+            Some(other) => {
+                other.kill().await;
+                None
+            }
+            None => None,
+        };
+        let warm = match warm {
             Some(rank) => rank,
-            None => match Rank::start(program, self.threads, self.index, self.scratch.logs()).await {
+            None => match Rank::start(program, self.threads, self.index, &self.scratch, is_gang).await {
                 Ok(rank) => rank,
                 Err(error) => {
                     let message =

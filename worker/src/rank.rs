@@ -29,6 +29,7 @@ use tokio::{
 };
 
 use self::log::Log;
+use crate::scratch::Scratch;
 
 /// The descriptor that a rank finds its socket on.
 const FD: i32 = 3;
@@ -59,6 +60,7 @@ pub(crate) struct Rank {
     log: Arc<Log>,
     engine_version: String,
     renders: u64,
+    is_for_gangs: bool,
     /// The model of the newest render, and the one that is loaded; empty for none.
     asked: String,
     resident: String,
@@ -69,12 +71,13 @@ pub(crate) struct Rank {
 }
 
 impl Rank {
-    /// Starts it with `--fd 3 --threads N` and waits until it is ready. Its log goes into the folder `logs`.
+    /// Starts it with `--fd 3 --threads N --scratch DIR`, and `--gang` where it is to reach others, and waits until it is ready. Its log goes into the folder `logs`.
     pub(crate) async fn start(
         program: Program<'_>,
         threads: u32,
         device: u32,
-        logs: &Path,
+        scratch: &Scratch,
+        is_for_gangs: bool,
     ) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -83,7 +86,9 @@ impl Rank {
         command
             .args(program.args)
             .envs(program.environment.iter().map(|(name, value)| (name, value)))
-            .args(["--fd", &FD.to_string(), "--threads", &threads.to_string()])
+            .args(["--fd", &FD.to_string(), "--threads", &threads.to_string(), "--scratch"])
+            .arg(scratch.attempts())
+            .args(is_for_gangs.then_some("--gang"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -95,7 +100,7 @@ impl Rank {
         let mut child = command.spawn()?;
         // The command holds the rank's end of the socket open; the rank alone must.
         drop(command);
-        let log = Arc::new(Log::open(logs, device));
+        let log = Arc::new(Log::open(scratch.logs(), device));
         let mut log_readers = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
             let log = Arc::clone(&log);
@@ -115,6 +120,7 @@ impl Rank {
             log,
             engine_version: String::new(),
             renders: 0,
+            is_for_gangs,
             asked: String::new(),
             resident: String::new(),
             _reader: reader,
@@ -128,6 +134,11 @@ impl Rank {
             Ok(_) => Err(io::Error::other(rank.how_it_ended().await)),
             Err(_) => Err(io::Error::other(format!("it was not ready after {} s", READY.as_secs()))),
         }
+    }
+
+    /// Whether it reaches the ranks of other workers; one that does not can be made to by starting another.
+    pub(crate) fn is_for_gangs(&self) -> bool {
+        self.is_for_gangs
     }
 
     pub(crate) fn engine_version(&self) -> &str {

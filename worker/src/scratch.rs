@@ -50,6 +50,11 @@ impl Scratch {
         Ok(Self { attempts, logs, _lock: lock })
     }
 
+    /// Where the folders of attempts are: ranks write nowhere else.
+    pub(crate) fn attempts(&self) -> &Path {
+        &self.attempts
+    }
+
     /// Where ranks' logs are; they outlive the worker.
     pub(crate) fn logs(&self) -> &Path {
         &self.logs

@@ -3,6 +3,7 @@
 //! One thread reads what the worker says, one renders. The loaded model stays warm from clip to clip. A rank knows
 //! recipes and folders; jobs, stores and networks are the worker's.
 
+pub mod confine;
 mod convert;
 mod engine;
 mod gang;
@@ -11,15 +12,21 @@ mod save;
 mod serve;
 mod socket;
 
+use std::path::Path;
+
+use confine::Network;
 pub use serve::{Error, serve};
 
-/// Serves on the inherited descriptor `fd` until the worker closes it, then ends the process: a rank without a worker
+/// Gives up all that a rank does not need, writing below `scratch` alone; then serves on the inherited descriptor `fd` until the worker closes it, then ends the process: a rank without a worker
 /// has nobody to render for, however deep in a step it is.
 ///
 /// # Errors
 /// When the descriptor is no socket, the thread pool was set up before, or the worker speaks nonsense.
-pub fn run(fd: i32, threads: u32) -> Result<(), Error> {
+pub fn run(fd: i32, threads: u32, scratch: &Path, network: Network) -> Result<(), Error> {
     let stream = socket::inherited(fd).map_err(Error::Socket)?;
+    // Before there is a second thread: each is confined by itself.
+    let confine::Confinement { files, calls } = confine::confine(scratch, network);
+    tracing::debug!(%files, %calls, "confined");
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads as usize)
         .build_global()

@@ -43,7 +43,7 @@ impl House {
     /// The ending, whether the rank stayed warm, and what was told meanwhile.
     async fn run(&mut self, lines: &[String], assignment: Assignment) -> (Ending, bool, Vec<WorkerMessage>) {
         let args = script(lines);
-        let rank = Rank::start(sh(&args), 1, 0, self.scratch.logs()).await.expect("sh starts");
+        let rank = Rank::start(sh(&args), 1, 0, &self.scratch, false).await.expect("sh starts");
         let (said, mut heard) = mpsc::channel(16);
         let target = Target::Store(Arc::clone(&self.store));
         let bench = Bench {
@@ -191,7 +191,7 @@ async fn a_file_that_a_rank_did_not_write_is_nobody_elses_fault() {
 async fn a_rank_that_does_not_start_says_why() {
     let house = House::new();
     let args = script(&["echo no such library >&2; exit 3".to_owned()]);
-    let start = Rank::start(sh(&args), 1, 0, house.scratch.logs()).await;
+    let start = Rank::start(sh(&args), 1, 0, &house.scratch, false).await;
     let why = start.expect_err("it ends at once").to_string();
     assert_eq!(why, "it ended with code 3; it said: no such library");
 }
