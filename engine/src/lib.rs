@@ -17,6 +17,7 @@ pub mod parallel;
 pub mod pipelines;
 pub mod progress;
 pub mod request;
+pub mod residency;
 pub mod schedulers;
 mod settings;
 pub mod weights;

@@ -24,6 +24,8 @@ pub struct Request {
     pub decode_noise_scale: f64,
     /// Tokens of the prompt that count.
     pub max_sequence_length: u32,
+    /// Whether large frames are decoded in tiles, in less memory.
+    pub vae_tiling: bool,
 }
 
 /// The value of a parameter as it stands in a job's specification.
@@ -74,6 +76,7 @@ impl Request {
             decode_timestep,
             decode_noise_scale: reader.optional("decode_noise_scale")?.unwrap_or(decode_timestep),
             max_sequence_length: reader.whole("max_sequence_length")?,
+            vae_tiling: reader.flag("vae_tiling")?,
         };
         request.check(card)?;
         Ok(request)
@@ -131,6 +134,16 @@ impl Reader<'_> {
 
     fn number(&self, param: &str) -> Result<f64, Error> {
         self.optional(param)?.ok_or_else(|| bad(param, "missing", "this model has no default for it"))
+    }
+
+    /// The flag given for `param`, or the card's default; false where the card does not know it.
+    fn flag(&self, param: &str) -> Result<bool, Error> {
+        match (self.params.get(param), self.card.rules.get(param)) {
+            (Some(Value::Flag(flag)), _) => Ok(*flag),
+            (Some(other), _) => Err(bad(param, format!("{other:?} is not a flag"), "give true or false")),
+            (None, Some(Rule::Flag { default })) => Ok(*default),
+            (None, _) => Ok(false),
+        }
     }
 
     fn whole(&self, param: &str) -> Result<u32, Error> {

@@ -6,12 +6,14 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{golden, model, request};
+use common::{golden, model as whole, request};
 use croft_engine::card::card;
 use croft_engine::error::{Class, Error};
+use croft_engine::parallel::Split;
 use croft_engine::pipelines::Pipeline;
 use croft_engine::progress::Observer;
 use croft_engine::request::{Request, Value};
+use croft_engine::residency::Residency;
 use tempfile::TempDir;
 
 const TRANSFORMER: &str = "transformer/diffusion_pytorch_model.safetensors";
@@ -43,6 +45,11 @@ fn failure(folder: &TempDir) -> Error {
     let error = card(model).expect_err("a broken model has no card");
     let again = Pipeline::load(model).expect_err("a broken model does not load");
     assert_eq!(error.to_string(), again.to_string());
+    // What is read in the middle of a render is refused before its beginning.
+    for late in [Residency::Sequential, Residency::Streamed] {
+        let opened = Pipeline::load_split(model, card(&whole("ltx")).unwrap(), &Split::whole(), late);
+        assert_eq!(error.to_string(), opened.expect_err("nor does it open").to_string());
+    }
     error
 }
 
@@ -128,7 +135,7 @@ fn pieces_that_are_not_sentencepiece_are_refused() {
 fn a_model_over_several_files_is_the_same_model() {
     let folder = copy("ltx");
     shard(&folder.path().join("transformer"));
-    let whole = Pipeline::load(&model("ltx")).unwrap().render(&request("ltx"), &mut ()).unwrap();
+    let whole = Pipeline::load(&whole("ltx")).unwrap().render(&request("ltx"), &mut ()).unwrap();
     let sharded = Pipeline::load(folder.path().to_str().unwrap()).unwrap().render(&request("ltx"), &mut ());
     assert_eq!(whole.frames, sharded.unwrap().frames);
 }
@@ -184,7 +191,7 @@ fn a_cancelled_render_ends_after_the_step_it_is_in_and_hands_that_step_over() {
             self.step >= 2
         }
     }
-    let mut pipeline = Pipeline::load(&model("ltx")).unwrap();
+    let mut pipeline = Pipeline::load(&whole("ltx")).unwrap();
     let mut observer = Impatient::default();
     let error = pipeline.render(&request("ltx"), &mut observer).unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error}");
@@ -194,7 +201,7 @@ fn a_cancelled_render_ends_after_the_step_it_is_in_and_hands_that_step_over() {
 
 #[test]
 fn a_size_that_does_not_fit_names_the_nearest_that_does() {
-    let card = card(&model("ltx")).unwrap();
+    let card = card(&whole("ltx")).unwrap();
     let ask = |name: &str, value: Value| {
         let params = BTreeMap::from([(name.to_owned(), value)]);
         Request::from_params(&card, "a square", "", 1, &params).map_err(|error| {
@@ -231,7 +238,7 @@ fn a_digest_changes_with_any_byte_and_with_nothing_else() {
     let folder = copy("ltx");
     let digest = |folder: &TempDir| card(folder.path().to_str().unwrap()).unwrap().digest;
     let before = digest(&folder);
-    assert_eq!(before, card(&model("ltx")).unwrap().digest);
+    assert_eq!(before, card(&whole("ltx")).unwrap().digest);
     let path = folder.path().join(TRANSFORMER);
     let mut bytes = std::fs::read(&path).unwrap();
     let last = bytes.len() - 1;

@@ -14,9 +14,10 @@ use croft_engine::{
     card::card,
     error::{Class, Error},
     parallel::{Group, Listener, Mode, Peer, Roll, Split, Token},
-    pipelines::{Clip, Halfway, Pipeline},
+    pipelines::{Clip, Halfway, Held, Pipeline},
     progress::Observer,
     request::{Params, Request, Value},
+    residency::Residency,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -41,7 +42,7 @@ impl Observer for Tape {
 struct Seen {
     clip: Clip,
     tape: Tape,
-    held: [usize; 2],
+    held: Held,
 }
 
 fn tcp(ranks: usize) -> Vec<Group> {
@@ -66,7 +67,9 @@ fn render(model: &str, request: &Request, groups: Vec<Group>, halfway: Option<Ha
         let (model, request) = (model.to_owned(), request.clone());
         let halfway = halfway.clone().filter(|_| group.rank() == 0);
         thread::spawn(move || {
-            let mut pipeline = Pipeline::load_split(&model, card(&model).unwrap(), group.split()).unwrap();
+            let card = card(&model).unwrap();
+            let mut pipeline =
+                Pipeline::load_split(&model, card, group.split(), Residency::Resident).unwrap();
             let mut tape = Tape::default();
             let clip = pipeline.render_in(&request, halfway, &mut group, &mut tape).unwrap();
             Seen { clip, tape, held: pipeline.held() }
@@ -92,6 +95,11 @@ fn cases() -> [(String, Request, [usize; 2]); 3] {
         (model("ltx095"), request("ltx095"), [2, 4]),
         (shapes, of_shapes, [2, 3]),
     ]
+}
+
+/// Numbers of what ranks share.
+fn shared(held: Held) -> usize {
+    held.text + held.blocks
 }
 
 /// The largest difference as a share of the largest value.
@@ -163,9 +171,9 @@ fn ranks_with_some_of_the_layers_or_branches_render_what_one_renders() {
                 assert!(seen.tape.latents == threads[0].tape.latents, "all ranks hold the same latents");
             }
             if mode == Mode::Layers {
-                let most = threads.iter().map(|seen| seen.held[0]).max().unwrap();
-                println!("  {most} of {} numbers on the rank that has most", one.held[0]);
-                assert!(most < one.held[0] * 2 / 3);
+                let most = threads.iter().map(|seen| shared(seen.held)).max().unwrap();
+                println!("  {most} of {} numbers on the rank that has most", shared(one.held));
+                assert!(most < shared(one.held) * 2 / 3);
             }
         }
     }
@@ -177,7 +185,8 @@ fn ranks_of_uneven_devices_render_the_same() {
         let one = render(&model, &request, vec![Group::solo()], None).remove(0);
         let groups = Group::threads(2).into_iter().map(|group| group.with_shares(vec![3, 1]));
         let uneven = render(&model, &request, groups.collect(), None);
-        assert!(uneven[0].held[0] > 2 * uneven[1].held[0], "{:?} {:?}", uneven[0].held, uneven[1].held);
+        let held = [0, 1].map(|rank: usize| shared(uneven[rank].held));
+        assert!(held[0] > 2 * held[1], "{held:?}");
         assert!(shades(&uneven[0].clip, &one.clip) <= 1.0);
     }
 }
@@ -189,11 +198,12 @@ fn a_rank_holds_its_share_of_what_is_split_and_no_more() {
         // Two ranks take one and two of three heads, which are no halves.
         for ranks in degrees.into_iter().filter(|ranks| !(model.starts_with("builtin") && *ranks == 2)) {
             for seen in render(&model, &request, Group::threads(ranks), None) {
-                assert_eq!(seen.held[1], one[1], "every rank has what is not split");
+                assert_eq!(seen.held.rest, one.rest, "every rank has what is not split");
                 // Norms and biases that are added once are whole on each.
-                let most = one[0] / ranks + one[0] / 10;
-                println!("{model}: {ranks} ranks, {} of {} numbers", seen.held[0], one[0]);
-                assert!(seen.held[0] <= most, "{ranks} ranks: {} of {}", seen.held[0], one[0]);
+                let (one, held) = (shared(one), shared(seen.held));
+                let most = one / ranks + one / 10;
+                println!("{model}: {ranks} ranks, {held} of {one} numbers");
+                assert!(held <= most, "{ranks} ranks: {held} of {one}");
             }
         }
     }
@@ -203,7 +213,7 @@ fn a_rank_holds_its_share_of_what_is_split_and_no_more() {
 fn a_split_beyond_the_heads_is_refused_with_those_that_can_be() {
     let model = model("ltx");
     let card = card(&model).unwrap();
-    let error = Pipeline::load_split(&model, card, &Split::equal(0, 64)).unwrap_err();
+    let error = Pipeline::load_split(&model, card, &Split::equal(0, 64), Residency::Resident).unwrap_err();
     let Error::Unsupported { what, remedy } = error else { panic!("{error}") };
     assert!(what.contains("over 64 ranks") && remedy.contains("can be split over 1 to"), "{what}; {remedy}");
 }
@@ -243,8 +253,9 @@ fn a_rank_that_dies_frees_the_others_with_its_number() {
             .map(|mut group| {
                 let (model, request) = (model.clone(), request.clone());
                 thread::spawn(move || {
+                    let card = card(&model).unwrap();
                     let mut pipeline =
-                        Pipeline::load_split(&model, card(&model).unwrap(), group.split()).unwrap();
+                        Pipeline::load_split(&model, card, group.split(), Residency::Resident).unwrap();
                     let mut dies = Dies;
                     let observer: &mut dyn Observer = if group.rank() == 1 { &mut dies } else { &mut () };
                     pipeline.render_in(&request, None, &mut group, observer)

@@ -10,9 +10,11 @@ pub use rule::Rule;
 
 use crate::error::Error;
 use crate::files::Files;
+use crate::models::autoencoders::Tiling;
 use crate::parallel::Split;
-use crate::pipelines::load::{self, Reading};
+use crate::pipelines::load;
 use crate::request::parse_size;
+use crate::residency::Residency;
 
 /// Where a folder may set other defaults than the family's.
 const OWN: &str = "croft.json";
@@ -71,9 +73,10 @@ pub struct Shape {
 /// `Truncated`, `Unused`, `Config`, `Unsupported`, `Io`.
 pub fn card(model: &str) -> Result<Card, Error> {
     let files = Files::open(model)?;
-    let parts = load::ltx(&files, Reading::Headers, &Split::whole())?;
-    let mut rules = rules(&parts);
-    let mut names = parts.file_names.clone();
+    // Nothing is loaded of a model whose parts do not stay.
+    let ltx = load::ltx(&files, &Split::whole(), Residency::Sequential)?;
+    let mut rules = rules(&ltx);
+    let mut names = ltx.file_names.clone();
     if files.has(OWN) {
         own_defaults(&files, &mut rules)?;
         names.push(OWN.into());
@@ -82,31 +85,31 @@ pub fn card(model: &str) -> Result<Card, Error> {
         name: files.name(model),
         family: "ltx-video",
         digest: digest::digest(&files, names)?,
-        parameters: parts.parameters,
-        weights_bytes: parts.weights_bytes,
+        parameters: ltx.parameters,
+        weights_bytes: ltx.weights_bytes,
         makes: Makes::Clip,
         rules,
         prompt_bytes_max: 4096,
-        ranks_max: parts.encoder.heads().min(parts.transformer.config().heads),
+        ranks_max: ltx.text_heads.min(ltx.config.heads),
         shape: Shape {
-            text: parts.numbers.text,
-            blocks: parts.numbers.blocks,
-            rest: parts.numbers.rest,
-            decoder: parts.numbers.decoder,
-            layers: parts.transformer.config().layers,
-            heads: parts.transformer.config().heads,
-            text_heads: parts.encoder.heads(),
-            width: parts.transformer.config().width(),
-            channels: parts.transformer.config().in_channels,
-            frames_per_latent: parts.video.frames_per_latent,
-            pixels_per_latent: parts.video.pixels_per_latent,
-            decoded_per_pixel: parts.video.decoded_per_pixel(),
+            text: ltx.numbers.text,
+            blocks: ltx.numbers.blocks,
+            rest: ltx.numbers.rest,
+            decoder: ltx.numbers.decoder,
+            layers: ltx.config.layers,
+            heads: ltx.config.heads,
+            text_heads: ltx.text_heads,
+            width: ltx.config.width(),
+            channels: ltx.config.in_channels,
+            frames_per_latent: ltx.geometry.frames_per_latent,
+            pixels_per_latent: ltx.geometry.pixels_per_latent,
+            decoded_per_pixel: ltx.decoded_per_pixel,
         },
     })
 }
 
 /// Defaults are those of diffusers' LTXPipeline.
-fn rules(parts: &load::Ltx) -> BTreeMap<String, Rule> {
+fn rules(ltx: &load::Ltx) -> BTreeMap<String, Rule> {
     let number = |min, max, default| Rule::Number { min, max, default };
     let whole = |min, max, multiple, remainder, default| Rule::Whole {
         min,
@@ -115,8 +118,8 @@ fn rules(parts: &load::Ltx) -> BTreeMap<String, Rule> {
         remainder,
         default: Some(default),
     };
-    let frames = parts.video.frames_per_latent as u64;
-    let pixels = parts.video.pixels_per_latent as u32;
+    let frames = ltx.geometry.frames_per_latent as u64;
+    let pixels = ltx.geometry.pixels_per_latent as u32;
     let mut rules = vec![
         // diffusers asks for multiples of 32 whatever the autoencoder.
         ("size", Rule::Size { multiple: lcm(32, pixels), min: 32, max: 2048, default: Some((704, 512)) }),
@@ -127,9 +130,12 @@ fn rules(parts: &load::Ltx) -> BTreeMap<String, Rule> {
         ("guidance_rescale", number(0.0, 1.0, Some(0.0))),
         ("max_sequence_length", whole(1, 512, 1, 0, 128)),
     ];
-    if parts.video.timestep {
+    if ltx.geometry.timestep {
         rules.push(("decode_timestep", number(0.0, 1.0, Some(0.0))));
         rules.push(("decode_noise_scale", number(0.0, 1.0, None)));
+    }
+    if Tiling::VIDEO.fits(ltx.geometry.pixels_per_latent) {
+        rules.push(("vae_tiling", Rule::Flag { default: false }));
     }
     rules.into_iter().map(|(name, rule)| (name.to_owned(), rule)).collect()
 }

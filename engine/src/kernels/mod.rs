@@ -15,6 +15,7 @@ mod norm;
 mod pack;
 mod par;
 mod residual;
+mod room;
 mod simd;
 mod volume;
 
@@ -24,6 +25,7 @@ pub(crate) use conv3d::{Into, Time, conv3d};
 pub(crate) use linear::{Finish, finish, linear};
 pub(crate) use norm::{After, Mean, Norm, Turns, norm, norm_silu_into, rms_norm, squares};
 pub(crate) use pack::Packed;
+pub(crate) use room::{resize, zeros};
 pub(crate) use simd::Isa;
 pub(crate) use volume::{Padded, Volume};
 

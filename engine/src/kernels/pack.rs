@@ -2,7 +2,8 @@
 //!
 //! Packed once when a model is loaded, in place of the stored form and not beside it. It never changes a value.
 
-use super::par;
+use super::{par, room};
+use crate::error::Error;
 
 /// Columns of a panel: one AVX-512 vector, two of AVX2.
 pub(crate) const PANEL: usize = 16;
@@ -20,12 +21,20 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
+    /// Nothing: what a layer of which only the header was looked at has.
+    pub(crate) fn none() -> Self {
+        Self { lines: Vec::new(), k: 0, n: 0 }
+    }
+
     /// From `weight` as linear layers store it, `(n, k)`: outputs by inputs.
-    pub(crate) fn from_linear(weight: &[f32], n: usize, k: usize) -> Self {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn from_linear(weight: &[f32], n: usize, k: usize) -> Result<Self, Error> {
         assert_eq!(weight.len(), n * k, "a linear weight of {n} x {k}");
-        let mut packed = Self::zeros(k, n);
+        let mut packed = Self::zeros(k, n)?;
         packed.fill(|line, kk, col| line.0[col % PANEL] = weight[col * k + kk]);
-        packed
+        Ok(packed)
     }
 
     /// From `weight` as 3-D convolutions store it, `(n, c, kt, kh, kw)`, with k running over `(kt, kh, kw, c)`, the
@@ -33,22 +42,28 @@ impl Packed {
     ///
     /// Output `j` of the packed form is output `order(j)` of the stored one: an upsampler that spreads its channels
     /// over space can so have them in the order in which they leave.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
     pub(crate) fn from_conv3d(
         weight: &[f32],
         n: usize,
         c: usize,
         kernel: [usize; 3],
         order: impl Fn(usize) -> usize + Sync,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let taps = kernel.iter().product::<usize>();
         assert_eq!(weight.len(), n * c * taps, "a convolution weight of {n} x {c} x {kernel:?}");
-        let mut packed = Self::zeros(taps * c, n);
+        let mut packed = Self::zeros(taps * c, n)?;
         packed.fill(|line, kk, col| line.0[col % PANEL] = weight[(order(col) * c + kk % c) * taps + kk / c]);
-        packed
+        Ok(packed)
     }
 
-    fn zeros(k: usize, n: usize) -> Self {
-        Self { lines: vec![Line([0.0; PANEL]); k * n.div_ceil(PANEL)], k, n }
+    fn zeros(k: usize, n: usize) -> Result<Self, Error> {
+        let (mut lines, count) = (Vec::new(), k * n.div_ceil(PANEL));
+        lines.try_reserve_exact(count).map_err(|_| room::none(PANEL * count, "weights"))?;
+        lines.resize(count, Line([0.0; PANEL]));
+        Ok(Self { lines, k, n })
     }
 
     fn fill(&mut self, put: impl Fn(&mut Line, usize, usize) + Sync) {

@@ -4,6 +4,11 @@
 //! Time has no border: a causal or a centred convolution repeats the first and last frame by address alone.
 
 use super::par::{self, Shared};
+use super::room;
+use crate::error::Error;
+
+/// What memory is asked for.
+const PADDED: &str = "the input of a convolution";
 
 /// The size of one clip of activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,18 +41,25 @@ pub(crate) struct Padded {
 
 impl Padded {
     /// Room for `inner`, all zero, with `border` rows above and below and columns left and right.
-    pub(crate) fn zeros(inner: Volume, border: [usize; 2]) -> Self {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn zeros(inner: Volume, border: [usize; 2]) -> Result<Self, Error> {
         let lines = inner.frames * (inner.height + 2 * border[0]);
-        Self { values: vec![0.0; lines * (inner.width + 2 * border[1]) * inner.channels], inner, border }
+        let values = room::zeros(lines * (inner.width + 2 * border[1]) * inner.channels, PADDED)?;
+        Ok(Self { values, inner, border })
     }
 
     /// Becomes room for another volume, border zero and inside as it may be, in the memory that it has.
     ///
     /// A decoder runs all its convolutions through one of these: fresh memory for each costs more than the norms.
-    pub(crate) fn reshape(&mut self, inner: Volume, border: [usize; 2]) {
+    ///
+    /// # Errors
+    /// `OutOfMemory`; it is then of no use.
+    pub(crate) fn reshape(&mut self, inner: Volume, border: [usize; 2]) -> Result<(), Error> {
         (self.inner, self.border) = (inner, border);
         let (pitch, plane) = (self.pitch(), self.plane());
-        self.values.resize(inner.frames * plane, 0.0);
+        room::resize(&mut self.values, inner.frames * plane, PADDED)?;
         let side = border[1] * inner.channels;
         for frame in self.values.chunks_exact_mut(plane.max(1)) {
             frame[..border[0] * pitch].fill(0.0);
@@ -57,6 +69,7 @@ impl Padded {
                 line[pitch - side..].fill(0.0);
             }
         }
+        Ok(())
     }
 
     /// Copies `x (frames, height, width, channels)` inside the border.
@@ -65,10 +78,13 @@ impl Padded {
     }
 
     /// A bordered copy of `x (frames, height, width, channels)`.
-    pub(crate) fn copy_of(x: &[f32], inner: Volume, border: [usize; 2]) -> Self {
-        let mut padded = Self::zeros(inner, border);
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn copy_of(x: &[f32], inner: Volume, border: [usize; 2]) -> Result<Self, Error> {
+        let mut padded = Self::zeros(inner, border)?;
         padded.copy_from(x);
-        padded
+        Ok(padded)
     }
 
     /// Writes `make(line of x, line of the inside)` for every line of pixels, `(width, channels)`.

@@ -28,7 +28,7 @@ impl Linear {
         bias: bool,
         part: Range<usize>,
     ) -> Result<Self, Error> {
-        let weight = scope.take("weight", &[outputs, inputs])?.rows(part.clone()).into_linear();
+        let weight = scope.take("weight", &[outputs, inputs])?.rows(part.clone()).into_linear()?;
         let bias = if bias { Some(scope.take("bias", &[outputs])?.rows(part).into_vec()) } else { None };
         Ok(Self { weight, bias })
     }
@@ -44,7 +44,7 @@ impl Linear {
     ) -> Result<Self, Error> {
         let weight = scope.take("weight", &[outputs, inputs])?;
         let weight =
-            if part.len() == inputs { weight.into_linear() } else { weight.into_linear_columns(part) };
+            if part.len() == inputs { weight.into_linear()? } else { weight.into_linear_columns(part)? };
         let bias = if bias { Some(scope.take("bias", &[outputs])?.into_vec()) } else { None };
         Ok(Self { weight, bias })
     }

@@ -1,7 +1,9 @@
 //! Pieces that several models are made of. It knows no model.
 
+mod blocks;
 mod linear;
 mod timestep;
 
+pub(crate) use blocks::{Block, Blocks};
 pub(crate) use linear::Linear;
 pub(crate) use timestep::TimestepEmbedding;

@@ -16,6 +16,8 @@ const STEPS_WAITED: u32 = 3;
 const WAIT_MIN: Duration = Duration::from_secs(2);
 /// While nothing was measured: others may still be loading.
 const WAIT_FIRST: Duration = Duration::from_secs(120);
+/// While nothing was measured and ranks read their parts between what they do together.
+const WAIT_READING: Duration = Duration::from_secs(600);
 
 /// One rank's hold on its gang.
 #[derive(Debug)]
@@ -192,6 +194,11 @@ impl Group {
     /// Nobody is waited for any longer than this at once.
     pub fn set_wait(&mut self, wait: Duration) {
         self.wait = wait;
+    }
+
+    /// Ranks read parts of their models from here to the end of the first step.
+    pub fn expects_reading(&mut self) {
+        self.wait = self.wait.max(WAIT_READING);
     }
 
     /// A step took so long: others are waited for a few times that.

@@ -1,6 +1,8 @@
 //! From latents to frames: back to the autoencoder's scale, its decoder, and values from 0 to 1.
 
 use crate::error::Error;
+use crate::kernels;
+use crate::models::autoencoders::Tiling;
 use crate::models::autoencoders::ltx::Decoder;
 use crate::progress::Stage;
 use crate::settings::Settings;
@@ -11,10 +13,44 @@ use crate::weights::Source;
 pub(crate) struct Video {
     decoder: Decoder,
     statistics: Statistics,
+    geometry: Geometry,
+}
+
+/// What a clip's latents are, said by the autoencoder's configuration alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Geometry {
     pub(crate) pixels_per_latent: usize,
     pub(crate) frames_per_latent: usize,
     /// Whether the decoder is told a noise level and given noise.
     pub(crate) timestep: bool,
+}
+
+impl Geometry {
+    /// Of latents with `channels` channels.
+    pub(super) fn read(settings: &Settings, channels: usize) -> Result<Self, Error> {
+        let latent_channels = settings.size("latent_channels", Some(128))?;
+        if latent_channels != channels {
+            let message = format!("{latent_channels}, but the transformer works on {channels}");
+            return Err(settings.wrong("latent_channels", message));
+        }
+        let scaled = settings.get("spatio_temporal_scaling").and_then(|v| v.as_array());
+        let halvings = scaled.map_or(3, |s| s.iter().filter(|v| v.as_bool() == Some(true)).count());
+        let ratio = |key: &str, patch: usize| settings.size(key, Some(patch << halvings));
+        Ok(Self {
+            pixels_per_latent: ratio("spatial_compression_ratio", settings.size("patch_size", Some(4))?)?,
+            frames_per_latent: ratio("temporal_compression_ratio", settings.size("patch_size_t", Some(1))?)?,
+            timestep: settings.flag("timestep_conditioning", false)?,
+        })
+    }
+
+    /// Frames, rows and columns of latents for a clip of pixels.
+    pub(super) fn latent_size(&self, frames: u32, height: u32, width: u32) -> [usize; 3] {
+        [
+            (frames as usize).saturating_sub(1) / self.frames_per_latent + 1,
+            height as usize / self.pixels_per_latent,
+            width as usize / self.pixels_per_latent,
+        ]
+    }
 }
 
 /// Of each channel of the autoencoder's latents; the transformer works on latents without them.
@@ -58,18 +94,11 @@ impl Video {
     /// Takes the statistics of `channels` latent channels.
     pub(super) fn load(
         settings: &Settings,
+        geometry: Geometry,
         channels: usize,
         decoder: Decoder,
         source: &mut Source,
     ) -> Result<Self, Error> {
-        let latent_channels = settings.size("latent_channels", Some(128))?;
-        if latent_channels != channels {
-            let message = format!("{latent_channels}, but the transformer works on {channels}");
-            return Err(settings.wrong("latent_channels", message));
-        }
-        let scaled = settings.get("spatio_temporal_scaling").and_then(|v| v.as_array());
-        let halvings = scaled.map_or(3, |s| s.iter().filter(|v| v.as_bool() == Some(true)).count());
-        let ratio = |key: &str, patch: usize| settings.size(key, Some(patch << halvings));
         Ok(Self {
             decoder,
             statistics: Statistics {
@@ -77,22 +106,10 @@ impl Video {
                 deviation: source.take("latents_std", &[channels])?.into_vec(),
                 scaling: settings.number("scaling_factor", Some(1.0))? as f32,
             },
-            pixels_per_latent: ratio("spatial_compression_ratio", settings.size("patch_size", Some(4))?)?,
-            frames_per_latent: ratio("temporal_compression_ratio", settings.size("patch_size_t", Some(1))?)?,
-            timestep: settings.flag("timestep_conditioning", false)?,
+            geometry,
         })
     }
 
-    /// Frames, rows and columns of latents for a clip of pixels.
-    pub(super) fn latent_size(&self, frames: u32, height: u32, width: u32) -> [usize; 3] {
-        [
-            (frames as usize).saturating_sub(1) / self.frames_per_latent + 1,
-            height as usize / self.pixels_per_latent,
-            width as usize / self.pixels_per_latent,
-        ]
-    }
-
-    /// Frames `(height, width, 3)` from 0 to 1 of normalised `latents (tokens, channels)`.
     /// Numbers of the decoder.
     pub(crate) fn numbers(&self) -> u64 {
         self.decoder.numbers()
@@ -104,23 +121,32 @@ impl Video {
         channels.div_ceil(frames * side * side)
     }
 
+    /// Frames `(height, width, 3)` from 0 to 1 of normalised `latents (tokens, channels)`, all at once or in tiles.
     pub(super) fn decode(
         &self,
         mut latents: Vec<f32>,
         size: [usize; 3],
         noise: Option<DecodeNoise>,
+        tiling: Option<Tiling>,
     ) -> Result<Vec<Vec<f32>>, Error> {
         self.statistics.restore(&mut latents);
         if let Some(noise) = &noise {
             noise.mix(&mut latents, self.statistics.mean.len());
         }
-        let pixels = self.decoder.decode(&latents, size, noise.map(|n| n.timestep));
-        if !pixels.iter().all(|v| v.is_finite()) {
-            return Err(Error::NanOutput { stage: Stage::Decode, step: None });
-        }
-        let frame = 3 * size[1] * size[2] * self.pixels_per_latent.pow(2);
-        let shown = |frame: &[f32]| frame.iter().map(|v| (v / 2.0 + 0.5).clamp(0.0, 1.0)).collect();
-        Ok(pixels.chunks_exact(frame).map(shown).collect())
+        let timestep = noise.map(|n| n.timestep);
+        let ratio = self.geometry.pixels_per_latent;
+        let [height, width] = [ratio * size[1], ratio * size[2]];
+        let count = (size[0] - 1) * self.geometry.frames_per_latent + 1;
+        let frame = || kernels::zeros(3 * height * width, "the clip's frames");
+        let mut frames = (0..count).map(|_| frame()).collect::<Result<Vec<_>, _>>()?;
+        let mut is_finite = true;
+        let decode = |latents: &[f32], size| self.decoder.decode(latents, size, timestep);
+        tiling.unwrap_or(Tiling::NONE).decode(&latents, size, ratio, decode, |at, line| {
+            is_finite &= line.iter().all(|v| v.is_finite());
+            let into = &mut frames[at.frame][3 * (at.row * width + at.column)..][..line.len()];
+            into.iter_mut().zip(line).for_each(|(shown, v)| *shown = (v / 2.0 + 0.5).clamp(0.0, 1.0));
+        })?;
+        if is_finite { Ok(frames) } else { Err(Error::NanOutput { stage: Stage::Decode, step: None }) }
     }
 }
 

@@ -7,7 +7,6 @@ use tokenizers::{Tokenizer, TruncationParams};
 use super::spiece;
 use crate::error::Error;
 use crate::files::Files;
-use crate::models::text::T5;
 use crate::parallel::Group;
 
 const JSON: &str = "tokenizer/tokenizer.json";
@@ -49,11 +48,10 @@ impl Words {
     }
 }
 
-/// A text encoder with its tokenizer and its memory.
+/// A tokenizer, and the memory of what the text encoder made of its numbers.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     words: Words,
-    t5: T5,
     /// The last used at the end.
     remembered: Vec<(Key, Arc<[f32]>)>,
 }
@@ -65,27 +63,20 @@ struct Key {
 }
 
 impl Encoder {
-    pub(crate) fn heads(&self) -> usize {
-        self.t5.heads()
-    }
-
-    /// Numbers that the text encoder holds.
-    pub(crate) fn held(&self) -> usize {
-        self.t5.held()
-    }
-
-    pub(crate) fn new(words: Words, t5: T5) -> Self {
-        Self { words, t5, remembered: Vec::new() }
+    pub(crate) fn new(words: Words) -> Self {
+        Self { words, remembered: Vec::new() }
     }
 
     /// States of the tokens of `text` that count, `(tokens, width)`.
     ///
-    /// The encoder sees the padding, as in diffusers; the transformer must not, so its states are dropped here.
+    /// `run` is the text encoder, which is not asked where all ranks remember its answer. It sees the padding, as in
+    /// diffusers; the transformer must not, so its states are dropped here.
     pub(crate) fn encode(
         &mut self,
         text: &str,
         length: usize,
         group: &mut Group,
+        run: impl FnOnce(&[u32], &mut Group) -> Result<Vec<f32>, Error>,
     ) -> Result<Arc<[f32]>, Error> {
         let key = Key { text: text.to_owned(), length };
         let at = self.remembered.iter().position(|(k, _)| *k == key);
@@ -100,7 +91,7 @@ impl Encoder {
         }
         self.remembered.retain(|(k, _)| *k != key);
         let (numbers, used) = self.words.numbers(text, length)?;
-        let mut states = self.t5.encode(&numbers, group)?;
+        let mut states = run(&numbers, group)?;
         states.truncate(states.len() / length * used);
         let states: Arc<[f32]> = states.into();
         if self.remembered.len() == REMEMBERED {
@@ -119,7 +110,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::models::text::T5Config;
+    use crate::models::text::{T5, T5Config};
     use crate::parallel::Split;
     use crate::settings::Settings;
     use crate::weights::Source;
@@ -162,10 +153,11 @@ mod tests {
         let settings = Settings::read(&files, "text_encoder/config.json").unwrap();
         let mut source = Source::open(&files, "text_encoder/model").unwrap();
         let t5 = T5::load(T5Config::read(&settings).unwrap(), &mut source, &Split::whole()).unwrap();
-        let mut encoder = Encoder::new(Words::read(&files).unwrap(), t5);
+        let mut encoder = Encoder::new(Words::read(&files).unwrap());
         let mut group = Group::solo();
-        let mut encode =
-            |encoder: &mut Encoder, text: &str, length| encoder.encode(text, length, &mut group).unwrap();
+        let mut encode = |encoder: &mut Encoder, text: &str, length| {
+            encoder.encode(text, length, &mut group, |numbers, group| t5.encode(numbers, group)).unwrap()
+        };
         let first = encode(&mut encoder, "0", 8);
         for i in 1..REMEMBERED {
             encode(&mut encoder, &i.to_string(), 8);

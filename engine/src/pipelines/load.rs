@@ -1,34 +1,37 @@
-//! Finds the parts of a model in its folder and builds them, or only checks that they could be built.
+//! Finds the parts of a model in its folder, checks all of them, and loads those that are to stay.
+//!
+//! A file that lacks a tensor or has one too many is refused here, whether it is read now or in the middle of a render.
+
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::decode::Video;
+use super::decode::{Geometry, Video};
 use super::encode::Encoder;
+use super::parts::{MostHeld, Part, Parts};
 use crate::error::Error;
 use crate::files::Files;
 use crate::models::autoencoders::ltx::Decoder;
 use crate::models::text::{T5, T5Config};
 use crate::models::transformers::ltx::{Config, Transformer};
 use crate::parallel::{Mode, Split};
+use crate::residency::Residency;
 use crate::schedulers::FlowMatchEuler;
 use crate::settings::Settings;
 use crate::weights::Source;
 
-/// How much of the weights is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
-    All,
-    /// Names, shapes and lengths; what is built can be dropped and nothing else.
-    Headers,
-}
-
-/// The parts of LTX-Video.
+/// An LTX-Video whose files were checked: what they say of it, and its parts, loaded or to be loaded.
 #[derive(Debug)]
 pub(crate) struct Ltx {
     pub(crate) encoder: Encoder,
-    pub(crate) transformer: Transformer,
     pub(crate) schedule: FlowMatchEuler,
-    pub(crate) video: Video,
+    pub(crate) parts: Parts,
+    /// Of the transformer.
+    pub(crate) config: Config,
+    /// Of the text encoder.
+    pub(crate) text_heads: usize,
+    pub(crate) geometry: Geometry,
+    pub(crate) decoded_per_pixel: usize,
     pub(crate) numbers: Numbers,
     pub(crate) parameters: u64,
     pub(crate) weights_bytes: u64,
@@ -53,17 +56,16 @@ const PIPELINES: [&str; 2] = ["LTXPipeline", "LTXConditionPipeline"];
 
 struct Loader<'a> {
     files: &'a Files,
-    reading: Reading,
     parameters: u64,
     weights_bytes: u64,
     names: Vec<String>,
 }
 
-/// Loads LTX-Video from a folder in the diffusers layout.
+/// Opens LTX-Video in a folder in the diffusers layout, and loads it if all of it stays in memory.
 ///
 /// Of a split model this rank's part; frames are decoded by rank 0, which alone reads the decoder.
-pub(crate) fn ltx(files: &Files, reading: Reading, split: &Split) -> Result<Ltx, Error> {
-    let mut loader = Loader { files, reading, parameters: 0, weights_bytes: 0, names: Vec::new() };
+pub(crate) fn ltx(files: &Files, split: &Split, residency: Residency) -> Result<Ltx, Error> {
+    let mut loader = Loader { files, parameters: 0, weights_bytes: 0, names: Vec::new() };
     let index = loader.settings(INDEX)?;
     if !index.text("_class_name").is_some_and(|class| PIPELINES.contains(&class)) {
         let class = index.get("_class_name").map_or("a pipeline without a name".to_owned(), Value::to_string);
@@ -73,16 +75,16 @@ pub(crate) fn ltx(files: &Files, reading: Reading, split: &Split) -> Result<Ltx,
         });
     }
     let schedule = FlowMatchEuler::read(&loader.settings("scheduler/scheduler_config.json")?)?;
+    let stays = residency.keeps_all();
 
     let words = super::encode::Words::read(files)?;
     loader.names.push(words.file.to_owned());
-    let settings = loader.settings("text_encoder/config.json")?;
-    let config = T5Config::read(&settings)?;
-    let text_width = config.width;
-    let words_numbers = config.words_numbers();
+    let config = T5Config::read(&loader.settings("text_encoder/config.json")?)?;
+    let (text_heads, text_width, words_numbers) = (config.heads, config.width, config.words_numbers());
     let by_heads = split.clone().by(Mode::Tensor);
-    let t5 = loader.weights("text_encoder/model", |source| T5::load(config, source, &by_heads))?;
-    let text = loader.parameters.saturating_sub(words_numbers);
+    let build = move |source: &mut Source| T5::load(config.clone(), source, &by_heads);
+    let (text, ()) = loader.part("text_encoder/model", stays, build, |_| ())?;
+    let text_numbers = loader.parameters.saturating_sub(words_numbers);
 
     let settings = loader.settings("transformer/config.json")?;
     let config = Config::read(&settings)?;
@@ -90,28 +92,34 @@ pub(crate) fn ltx(files: &Files, reading: Reading, split: &Split) -> Result<Ltx,
         let message = format!("{}, but the text encoder gives {text_width}", config.caption_channels);
         return Err(settings.wrong("caption_channels", message));
     }
-    let channels = config.in_channels;
     let before = loader.parameters;
-    let transformer = loader
-        .weights("transformer/diffusion_pytorch_model", |source| Transformer::load(config, source, split))?;
-    let all = loader.parameters - before;
-    let blocks = transformer.numbers_in_blocks();
-    if split.rank() != 0 {
-        loader.reading = Reading::Headers;
-    }
+    let (of_parts, its_split) = (config.clone(), split.clone());
+    let build = move |source: &mut Source| Transformer::load(of_parts.clone(), source, &its_split);
+    let stem = "transformer/diffusion_pytorch_model";
+    let (transformer, blocks) = loader.part(stem, stays, build, Transformer::numbers_in_blocks)?;
+    let rest = loader.parameters - before - blocks;
 
     let settings = loader.settings("vae/config.json")?;
-    let video = loader.weights("vae/diffusion_pytorch_model", |source| {
+    let geometry = Geometry::read(&settings, config.in_channels)?;
+    let channels = config.in_channels;
+    let build = move |source: &mut Source| {
         let decoder = Decoder::new(settings.value(), source)?;
-        Video::load(&settings, channels, decoder, source)
-    })?;
-    let decoder = video.numbers();
+        Video::load(&settings, geometry, channels, decoder, source)
+    };
+    let learn = |video: &Video| (video.numbers(), video.decoded_per_pixel());
+    let stem = "vae/diffusion_pytorch_model";
+    let (video, (decoder, decoded_per_pixel)) =
+        loader.part(stem, stays && split.rank() == 0, build, learn)?;
+    let loading = Duration::ZERO;
     Ok(Ltx {
-        numbers: Numbers { text, blocks, rest: all - blocks, decoder },
-        encoder: Encoder::new(words, t5),
-        transformer,
+        encoder: Encoder::new(words),
         schedule,
-        video,
+        parts: Parts { residency, text, transformer, video, most: MostHeld::default(), loading },
+        config,
+        text_heads,
+        geometry,
+        decoded_per_pixel,
+        numbers: Numbers { text: text_numbers, blocks, rest, decoder },
         parameters: loader.parameters,
         weights_bytes: loader.weights_bytes,
         file_names: loader.names,
@@ -124,21 +132,18 @@ impl Loader<'_> {
         Settings::read(self.files, name)
     }
 
-    /// Builds one part; none of its tensors may be left over.
-    fn weights<T>(
+    /// Opens one part; none of its tensors may be missing or left over.
+    fn part<T, F>(
         &mut self,
         stem: &str,
-        build: impl FnOnce(&mut Source) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let mut source = match self.reading {
-            Reading::All => Source::open(self.files, stem)?,
-            Reading::Headers => Source::headers(self.files, stem)?,
-        };
-        let part = build(&mut source)?;
-        source.finish()?;
-        self.parameters += source.parameters();
-        self.weights_bytes += source.bytes();
-        self.names.extend(source.file_names());
-        Ok(part)
+        stays: bool,
+        build: impl Fn(&mut Source) -> Result<T, Error> + Send + Sync + 'static,
+        learn: impl FnOnce(&T) -> F,
+    ) -> Result<(Part<T>, F), Error> {
+        let (part, learnt) = Part::open(Source::open(self.files, stem)?, stays, build, learn)?;
+        self.parameters += part.source().parameters();
+        self.weights_bytes += part.source().bytes();
+        self.names.extend(part.source().file_names());
+        Ok((part, learnt))
     }
 }

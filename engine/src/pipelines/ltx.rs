@@ -1,25 +1,28 @@
 //! Text to video with LTX-Video, as diffusers' LTXPipeline does it: the same noise for a seed, the same levels, the
 //! same guidance. Images, other videos and several clips at once are not its work.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::decode::DecodeNoise;
 use super::denoise::{Guidance, Work, denoise};
-use super::load::{self, Reading};
-use super::{Clip, Times};
+use super::load::{self, Ltx};
+use super::parts::Parts;
+use super::{Clip, Held, MostHeld, Times};
 use crate::card::{Card, card};
 use crate::error::Error;
 use crate::files::Files;
+use crate::models::autoencoders::Tiling;
 use crate::models::transformers::ltx::Grid;
 use crate::noise::Generator;
 use crate::parallel::{Group, Split};
 use crate::progress::{Observer, Stage};
 use crate::request::Request;
+use crate::residency::Residency;
 
-/// A loaded model, ready to render.
+/// A model, ready to render.
 #[derive(Debug)]
 pub struct Pipeline {
-    parts: load::Ltx,
+    model: Ltx,
     card: Card,
     split: Split,
 }
@@ -55,16 +58,17 @@ impl Pipeline {
     /// # Errors
     /// As `card::card`.
     pub fn load_as(model: &str, card: Card) -> Result<Self, Error> {
-        Self::load_split(model, card, &Split::whole())
+        Self::load_split(model, card, &Split::whole(), Residency::Resident)
     }
 
-    /// Loads one rank's part of a model that several share, which `render_in` renders with.
+    /// Opens one rank's part of a model that several share, which `render_in` renders with, and loads as much of it as
+    /// `residency` keeps. The rest was checked, and is read when it is needed.
     ///
     /// # Errors
-    /// As `card::card`; `Unsupported` for a split that the model cannot do, before anything is read.
-    pub fn load_split(model: &str, card: Card, split: &Split) -> Result<Self, Error> {
-        let parts = load::ltx(&Files::open(model)?, Reading::All, split)?;
-        Ok(Self { parts, card, split: split.clone() })
+    /// As `card::card`; `Unsupported` for a split that the model cannot do, before anything is read; `OutOfMemory`.
+    pub fn load_split(model: &str, card: Card, split: &Split, residency: Residency) -> Result<Self, Error> {
+        let model = load::ltx(&Files::open(model)?, split, residency)?;
+        Ok(Self { model, card, split: split.clone() })
     }
 
     /// How the model is split.
@@ -72,15 +76,24 @@ impl Pipeline {
         &self.split
     }
 
-    /// Blocks of the transformer, those of all ranks.
-    pub fn layers(&self) -> usize {
-        self.parts.transformer.config().layers
+    /// How much of it is in memory at once.
+    pub fn residency(&self) -> Residency {
+        self.model.parts.residency
     }
 
-    /// Numbers of text encoder and transformer that this rank holds: those that are split, and those that every rank has.
-    pub fn held(&self) -> [usize; 2] {
-        let [split, every] = self.parts.transformer.held();
-        [split + self.parts.encoder.held(), every]
+    /// Blocks of the transformer, those of all ranks.
+    pub fn layers(&self) -> usize {
+        self.model.config.layers
+    }
+
+    /// Numbers of the model that this rank holds now.
+    pub fn held(&self) -> Held {
+        self.model.parts.held()
+    }
+
+    /// The most that it has held so far.
+    pub fn most_held(&mut self) -> MostHeld {
+        self.model.parts.most_held()
     }
 
     pub fn card(&self) -> &Card {
@@ -99,11 +112,10 @@ impl Pipeline {
 
     /// The noise of the request's seed.
     pub fn noise(&self, request: &Request) -> Noise {
-        let count =
-            self.latent_size(request).iter().product::<usize>() * self.parts.transformer.config().in_channels;
+        let count = self.latent_size(request).iter().product::<usize>() * self.model.config.in_channels;
         let mut generator = Generator::new(request.seed);
         let latents = generator.normal(count);
-        Noise { latents, decode: self.parts.video.timestep.then(|| generator.normal(count)) }
+        Noise { latents, decode: self.model.geometry.timestep.then(|| generator.normal(count)) }
     }
 
     /// Renders one clip from noise that is given.
@@ -147,7 +159,7 @@ impl Pipeline {
         assert_eq!(*group.split(), self.split, "the gang that the weights were split for");
         request.check(&self.card)?;
         let mut times = Times::default();
-        let mut watch = Watch { observer, began: Instant::now() };
+        let mut watch = Watch { observer, began: Instant::now(), loaded: Duration::ZERO };
         let size = self.latent_size(request);
         let mut latents = self.tokens(&noise.latents, size)?;
         let mut done = 0;
@@ -162,21 +174,29 @@ impl Pipeline {
         let guidance = (request.guidance > 1.0)
             .then_some(Guidance { scale: request.guidance as f32, rescale: request.guidance_rescale as f32 });
         let length = request.max_sequence_length as usize;
-        let prompt = self.parts.encoder.encode(&request.prompt, length, group)?;
-        let mut context = if guidance.is_some() {
-            let negative = self.parts.encoder.encode(&request.negative_prompt, length, group)?;
-            self.parts.transformer.context(&[&negative, &prompt], group)?
-        } else {
-            self.parts.transformer.context(&[&prompt], group)?
+        let Ltx { encoder, schedule, parts, geometry, .. } = &mut self.model;
+        if !parts.residency.keeps_all() {
+            group.expects_reading();
+        }
+        parts.loading = Duration::ZERO;
+        let prompt =
+            encoder.encode(&request.prompt, length, group, |n, group| parts.text()?.encode(n, group))?;
+        let negative = match guidance {
+            Some(_) => {
+                let text = &request.negative_prompt;
+                Some(encoder.encode(text, length, group, |n, group| parts.text()?.encode(n, group))?)
+            }
+            None => None,
         };
-        times.encode_ms = watch.end()?;
+        times.encode_ms = watch.end(parts)?;
 
         watch.begin(Stage::Denoise);
-        let transformer = &self.parts.transformer;
-        let levels = self.parts.schedule.levels(request.steps as usize, size.iter().product());
-        let video = &self.parts.video;
-        let pixels = video.pixels_per_latent as f64;
-        let step = [video.frames_per_latent as f64 / request.fps, pixels, pixels];
+        let transformer = parts.transformer()?;
+        let branches: Vec<&[f32]> = negative.iter().chain([&prompt]).map(|states| &**states).collect();
+        let mut context = transformer.context(&branches, group);
+        let levels = schedule.levels(request.steps as usize, size.iter().product());
+        let pixels = geometry.pixels_per_latent as f64;
+        let step = [geometry.frames_per_latent as f64 / request.fps, pixels, pixels];
         let rope = transformer.rope(Grid { size, step });
         let work = Work {
             levels: &levels,
@@ -189,11 +209,11 @@ impl Pipeline {
         denoise(transformer, work, group, watch.observer)?;
         // The working memory of denoising goes before the decoder asks for its own.
         drop((context, rope));
-        times.denoise_ms = watch.elapsed_ms();
+        times.denoise_ms = watch.elapsed_ms(parts);
 
         let frames = if group.rank() == 0 {
             watch.begin(Stage::Decode);
-            let noise = match (video.timestep, noise.decode) {
+            let noise = match (geometry.timestep, noise.decode) {
                 (true, Some(values)) => Some(DecodeNoise {
                     timestep: request.decode_timestep as f32,
                     share: request.decode_noise_scale as f32,
@@ -202,23 +222,26 @@ impl Pipeline {
                 (true, None) => return Err(wrong_noise("this model's decoder takes noise as well")),
                 (false, _) => None,
             };
-            let frames = video.decode(latents.clone(), size, noise)?;
-            times.decode_ms = watch.end().inspect_err(|_| watch.observer.halted(request.steps, &latents))?;
-            frames
+            let tiling = request.vae_tiling.then_some(Tiling::VIDEO);
+            let frames = parts.video()?.decode(latents.clone(), size, noise, tiling);
+            parts.decoded();
+            times.decode_ms =
+                watch.end(parts).inspect_err(|_| watch.observer.halted(request.steps, &latents))?;
+            frames?
         } else {
             Vec::new()
         };
+        times.load_ms = parts.loading.as_secs_f64() * 1e3;
         Ok(Clip { width: request.width, height: request.height, fps: request.fps, frames, times })
     }
 
     fn latent_size(&self, request: &Request) -> [usize; 3] {
-        self.parts.video.latent_size(request.num_frames, request.height, request.width)
+        self.model.geometry.latent_size(request.num_frames, request.height, request.width)
     }
 
     /// Latents drawn channel by channel, as `(tokens, channels)`.
     fn tokens(&self, drawn: &[f32], size: [usize; 3]) -> Result<Vec<f32>, Error> {
-        let (channels, tokens) =
-            (self.parts.transformer.config().in_channels, size.iter().product::<usize>());
+        let (channels, tokens) = (self.model.config.in_channels, size.iter().product::<usize>());
         if drawn.len() != channels * tokens {
             return Err(wrong_noise(&format!("{} values for {tokens} tokens of {channels}", drawn.len())));
         }
@@ -234,6 +257,8 @@ fn wrong_noise(message: &str) -> Error {
 struct Watch<'a> {
     observer: &'a mut dyn Observer,
     began: Instant,
+    /// What reading parts had taken when the stage before ended.
+    loaded: Duration,
 }
 
 impl Watch<'_> {
@@ -243,11 +268,14 @@ impl Watch<'_> {
     }
 
     /// Milliseconds since the stage began, unless the render is to end with it.
-    fn end(&self) -> Result<f64, Error> {
-        if self.observer.cancelled() { Err(Error::Cancelled) } else { Ok(self.elapsed_ms()) }
+    fn end(&mut self, parts: &Parts) -> Result<f64, Error> {
+        if self.observer.cancelled() { Err(Error::Cancelled) } else { Ok(self.elapsed_ms(parts)) }
     }
 
-    fn elapsed_ms(&self) -> f64 {
-        self.began.elapsed().as_secs_f64() * 1e3
+    /// Without what reading `parts` took.
+    fn elapsed_ms(&mut self, parts: &Parts) -> f64 {
+        let loading = parts.loading - self.loaded;
+        self.loaded = parts.loading;
+        (self.began.elapsed().saturating_sub(loading)).as_secs_f64() * 1e3
     }
 }

@@ -5,9 +5,11 @@ mod denoise;
 mod encode;
 pub(crate) mod load;
 mod ltx;
+mod parts;
 mod spiece;
 
 pub use ltx::{Halfway, Noise, Pipeline};
+pub use parts::{Held, MostHeld};
 
 /// A rendered clip.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +25,8 @@ pub struct Clip {
 /// How long each stage took, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Times {
+    /// Reading parts that were not in memory when their stage began; the other times are without it.
+    pub load_ms: f64,
     pub encode_ms: f64,
     pub denoise_ms: f64,
     pub decode_ms: f64,

@@ -10,6 +10,7 @@ mod source;
 mod tensor;
 
 pub(crate) use bytes::Bytes;
+pub(crate) use source::Reading;
 pub use source::{Scope, Source};
 pub use tensor::Tensor;
 

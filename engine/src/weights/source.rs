@@ -1,6 +1,7 @@
 //! Hands out tensors by name and remembers which: a model must use all of its file and find all it needs in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use safetensors::Dtype;
 
@@ -9,13 +10,23 @@ use super::tensor::Tensor;
 use crate::error::Error;
 use crate::files::Files;
 
+/// How much of the files is read while a model is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    All,
+    /// All but the blocks of a network, which come one by one when they are needed.
+    ButBlocks,
+    /// Names, shapes and lengths: what is built can be dropped and nothing else.
+    Headers,
+}
+
 /// What a model is built from.
 #[derive(Debug)]
 pub struct Source {
-    layout: Layout,
+    layout: Arc<Layout>,
     /// What errors that concern no single file name.
     place: String,
-    data: bool,
+    reading: Reading,
     taken: BTreeSet<String>,
     parameters: u64,
 }
@@ -32,7 +43,13 @@ impl Source {
         } else {
             format!("{stem}.safetensors.index.json")
         };
-        Ok(Self { layout, place, data: true, taken: BTreeSet::new(), parameters: 0 })
+        Ok(Self {
+            layout: Arc::new(layout),
+            place,
+            reading: Reading::All,
+            taken: BTreeSet::new(),
+            parameters: 0,
+        })
     }
 
     /// The same weights, of which only names, shapes and lengths are looked at: the tensors it gives are empty, so
@@ -41,7 +58,7 @@ impl Source {
     /// # Errors
     /// As `open`.
     pub fn headers(files: &Files, stem: &str) -> Result<Self, Error> {
-        Ok(Self { data: false, ..Self::open(files, stem)? })
+        Ok(Self { reading: Reading::Headers, ..Self::open(files, stem)? })
     }
 
     /// A list of names and shapes without data, called `place` in errors.
@@ -50,8 +67,21 @@ impl Source {
             .into_iter()
             .map(|(name, shape)| (name, Entry { file: 0, dtype: Dtype::F32, shape, range: 0..0 }))
             .collect();
-        let layout = Layout { files: vec![(place.to_owned(), None)], entries };
-        Self { layout, place: place.to_owned(), data: false, taken: BTreeSet::new(), parameters: 0 }
+        let layout = Arc::new(Layout { files: vec![(place.to_owned(), None)], entries });
+        let (place, taken) = (place.to_owned(), BTreeSet::new());
+        Self { layout, place, reading: Reading::Headers, taken, parameters: 0 }
+    }
+
+    /// The same files from the beginning, without opening them again: what they were found to hold cannot have changed
+    /// by another file in their place.
+    #[must_use]
+    pub(crate) fn again(&self, reading: Reading) -> Self {
+        let (layout, place) = (Arc::clone(&self.layout), self.place.clone());
+        Self { layout, place, reading, taken: BTreeSet::new(), parameters: 0 }
+    }
+
+    pub(crate) fn reading(&self) -> Reading {
+        self.reading
     }
 
     /// Takes tensor `name`, which must have exactly `shape`. A tensor may be taken more than once.
@@ -81,7 +111,10 @@ impl Source {
         if self.taken.insert(name.to_owned()) {
             self.parameters += shape.iter().product::<usize>() as u64;
         }
-        let bytes = bytes.as_ref().filter(|_| self.data).map(|b| (b.clone(), entry.range.clone()));
+        let bytes = bytes
+            .as_ref()
+            .filter(|_| self.reading != Reading::Headers)
+            .map(|b| (b.clone(), entry.range.clone()));
         Ok(Tensor::new(shape.to_vec(), entry.dtype, bytes))
     }
 
@@ -90,9 +123,9 @@ impl Source {
     /// # Errors
     /// Those of `build`.
     pub fn without_data<T>(&mut self, build: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
-        let data = std::mem::replace(&mut self.data, false);
+        let reading = std::mem::replace(&mut self.reading, Reading::Headers);
         let built = build(self);
-        self.data = data;
+        self.reading = reading;
         built
     }
 

@@ -9,7 +9,8 @@ use rayon::prelude::*;
 use safetensors::Dtype;
 
 use super::bytes::Bytes;
-use crate::kernels::Packed;
+use crate::error::Error;
+use crate::kernels::{self, Packed};
 
 /// A tensor of a model's file. One that comes from a `Source` without data gives empty vectors and weights.
 #[derive(Debug)]
@@ -46,12 +47,15 @@ impl Tensor {
     }
 
     /// The inputs `columns` of a linear layer's weight `(outputs, inputs)`, packed: the rest is not read.
-    pub(crate) fn into_linear_columns(self, columns: Range<usize>) -> Packed {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn into_linear_columns(self, columns: Range<usize>) -> Result<Packed, Error> {
         let (n, k, width) = (self.shape[0], self.shape[1], self.dtype.bitsize() / 8);
         assert!(columns.end <= k, "columns {columns:?} of {k}");
-        let Some((bytes, range)) = self.bytes else { return Packed::from_linear(&[], 0, 0) };
+        let Some((bytes, range)) = self.bytes else { return Ok(Packed::none()) };
         let part = columns.len();
-        let mut values = vec![0.0; n * part];
+        let mut values = kernels::zeros(n * part, "weights")?;
         let stored = &bytes.get()[range.clone()];
         let rows = values.par_chunks_exact_mut(part.max(1)).zip(stored.par_chunks_exact(k * width));
         rows.for_each(|(out, row)| widen(self.dtype, &row[columns.start * width..columns.end * width], out));
@@ -60,20 +64,26 @@ impl Tensor {
     }
 
     /// A linear layer's weight `(outputs, inputs)`, packed for the matrix kernel.
-    pub(crate) fn into_linear(self) -> Packed {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn into_linear(self) -> Result<Packed, Error> {
         let (n, k) = (self.shape[0], self.shape[1]);
         if self.bytes.is_none() {
-            return Packed::from_linear(&[], 0, 0);
+            return Ok(Packed::none());
         }
         self.consume(|values| Packed::from_linear(values, n, k))
     }
 
     /// A 3-D convolution's weight `(outputs, inputs, time, height, width)`, packed; output `j` of the result is
     /// output `order(j)` of the stored weight.
-    pub(crate) fn into_conv3d(self, order: impl Fn(usize) -> usize + Sync) -> Packed {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn into_conv3d(self, order: impl Fn(usize) -> usize + Sync) -> Result<Packed, Error> {
         let shape = self.shape.clone();
         if self.bytes.is_none() {
-            return Packed::from_linear(&[], 0, 0);
+            return Ok(Packed::none());
         }
         self.consume(|values| {
             Packed::from_conv3d(values, shape[0], shape[1], [shape[2], shape[3], shape[4]], order)

@@ -53,7 +53,7 @@ fn headers_alone_give_no_numbers() {
     let (_folder, files) = component(&[("t", Dtype::F32, &[3, 1], stored(Dtype::F32))]);
     let mut source = Source::headers(&files, "m/w").unwrap();
     assert!(source.take("t", &[3, 1]).unwrap().into_vec().is_empty());
-    assert_eq!(source.take("t", &[3, 1]).unwrap().into_linear().n(), 0);
+    assert_eq!(source.take("t", &[3, 1]).unwrap().into_linear().unwrap().n(), 0);
     assert!(matches!(source.take("t", &[1, 3]), Err(Error::WrongShape { .. })));
     assert!(source.finish().is_ok());
 }

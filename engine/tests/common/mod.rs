@@ -32,5 +32,6 @@ pub(crate) fn request(name: &str) -> Request {
         decode_timestep: if older { 0.0 } else { 0.05 },
         decode_noise_scale: if older { 0.0 } else { 0.025 },
         max_sequence_length: 32,
+        vae_tiling: false,
     }
 }

@@ -70,8 +70,8 @@ fn conv3d_agrees_with_f64() {
                     noise(2, n * v.channels * kernel.iter().product::<usize>()),
                     noise(3, n),
                 );
-                let packed = Packed::from_conv3d(&w, n, v.channels, kernel, |j| j);
-                let padded = Padded::copy_of(&x, v, [kernel[1] / 2, kernel[2] / 2]);
+                let packed = Packed::from_conv3d(&w, n, v.channels, kernel, |j| j).unwrap();
+                let padded = Padded::copy_of(&x, v, [kernel[1] / 2, kernel[2] / 2]).unwrap();
                 let want = reference(&x, v, &w, n, kernel, time, &b);
                 let what = format!("conv3d {v:?} -> {n}, {kernel:?}, {time:?}");
                 let mut y = vec![f32::NAN; want.len()];
@@ -92,14 +92,14 @@ fn conv3d_agrees_with_f64() {
 fn a_changed_order_of_outputs_changes_nothing_else() {
     let (v, n) = (size(2, 3, 4, 3), 12);
     let (x, w) = (noise(1, v.len()), noise(2, n * 3 * 27));
-    let padded = Padded::copy_of(&x, v, [1, 1]);
+    let padded = Padded::copy_of(&x, v, [1, 1]).unwrap();
     let run = |packed: &Packed| {
         let mut y = vec![0.0; v.frames * v.height * v.width * n];
         conv3d(&padded, packed, [3, 3, 3], Time::Centred, None, Into::Replace, &mut y);
         y
     };
-    let plain = run(&Packed::from_conv3d(&w, n, 3, [3, 3, 3], |j| j));
-    let turned = run(&Packed::from_conv3d(&w, n, 3, [3, 3, 3], |j| n - 1 - j));
+    let plain = run(&Packed::from_conv3d(&w, n, 3, [3, 3, 3], |j| j).unwrap());
+    let turned = run(&Packed::from_conv3d(&w, n, 3, [3, 3, 3], |j| n - 1 - j).unwrap());
     for (plain, turned) in plain.chunks_exact(n).zip(turned.chunks_exact(n)) {
         assert!(plain.iter().eq(turned.iter().rev()));
     }
@@ -108,20 +108,20 @@ fn a_changed_order_of_outputs_changes_nothing_else() {
 #[test]
 fn a_padded_volume_can_be_used_again_for_another_size() {
     let (big, small) = (size(2, 6, 6, 4), size(3, 3, 2, 4));
-    let mut used = Padded::copy_of(&noise(1, big.len()), big, [1, 1]);
+    let mut used = Padded::copy_of(&noise(1, big.len()), big, [1, 1]).unwrap();
     let x = noise(2, small.len());
-    used.reshape(small, [1, 1]);
+    used.reshape(small, [1, 1]).unwrap();
     used.copy_from(&x);
-    assert_eq!(used.values(), Padded::copy_of(&x, small, [1, 1]).values());
+    assert_eq!(used.values(), Padded::copy_of(&x, small, [1, 1]).unwrap().values());
 }
 
 #[test]
 fn conv3d_does_not_depend_on_the_number_of_threads() {
     let (v, n) = (size(3, 17, 19, 90), 40);
     let (x, w, b) = (noise(1, v.len()), noise(2, n * v.channels * 27), noise(3, n));
-    let packed = Packed::from_conv3d(&w, n, v.channels, [3, 3, 3], |j| j);
+    let packed = Packed::from_conv3d(&w, n, v.channels, [3, 3, 3], |j| j).unwrap();
     assert_same_on_all_thread_counts(|| {
-        let padded = Padded::copy_of(&x, v, [1, 1]);
+        let padded = Padded::copy_of(&x, v, [1, 1]).unwrap();
         let mut y = vec![0.0; v.frames * v.height * v.width * n];
         conv3d(&padded, &packed, [3, 3, 3], Time::Causal, Some(&b), Into::Replace, &mut y);
         y

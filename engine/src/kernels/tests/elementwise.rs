@@ -109,7 +109,7 @@ fn norm_and_silu_into_a_border_agree_with_f64_and_leave_the_border_zero() {
         .map(|x| x / (1.0 + (-x).exp()))
         .collect();
     for isa in Isa::available() {
-        let mut padded = Padded::zeros(size, [1, 1]);
+        let mut padded = Padded::zeros(size, [1, 1]).unwrap();
         norm_silu_into_with(
             isa,
             &x,
@@ -196,7 +196,7 @@ fn elementwise_kernels_do_not_depend_on_the_number_of_threads() {
         rms_norm(&mut y, &scale, 1e-5, Mean::OfRow, Some(Turns { cos: &cos, sin: &cos }));
         gelu_tanh(&mut y);
         silu(&mut y);
-        let mut padded = Padded::zeros(size, [1, 1]);
+        let mut padded = Padded::zeros(size, [1, 1]).unwrap();
         norm_silu_into(&y, Norm::Rms { eps: 1e-8 }, After::Nothing, &mut padded);
         padded.values().to_vec()
     });

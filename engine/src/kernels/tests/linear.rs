@@ -22,7 +22,14 @@ fn linear_agrees_with_f64_at_every_tile_height_and_odd_width() {
             for (k, n) in [(1, 1), (7, 5), (36, 16), (33, 17), (144, 48), (32, 50)] {
                 let (x, w, b) = (noise(1, rows * k), noise(2, n * k), noise(3, n));
                 let mut y = vec![f32::NAN; rows * n];
-                linear_with(isa, &x, &Packed::from_linear(&w, n, k), Some(&b), Finish::Nothing, &mut y);
+                linear_with(
+                    isa,
+                    &x,
+                    &Packed::from_linear(&w, n, k).unwrap(),
+                    Some(&b),
+                    Finish::Nothing,
+                    &mut y,
+                );
                 assert_close(
                     isa,
                     &format!("linear {rows} x {k} -> {n}"),
@@ -41,7 +48,7 @@ fn linear_agrees_with_f64_when_k_takes_several_passes_and_n_several_pieces() {
         let (rows, k, n) = (101, 2500, 300);
         let (x, w) = (noise(1, rows * k), noise(2, n * k));
         let mut y = vec![f32::NAN; rows * n];
-        linear_with(isa, &x, &Packed::from_linear(&w, n, k), None, Finish::Nothing, &mut y);
+        linear_with(isa, &x, &Packed::from_linear(&w, n, k).unwrap(), None, Finish::Nothing, &mut y);
         assert_close(isa, "a long linear", &y, &reference(&x, &w, None, k, n), 5e-6);
     }
 }
@@ -54,7 +61,7 @@ fn what_follows_the_product_agrees_with_f64() {
     let plain = reference(&x, &w, Some(&b), k, n);
     let gelu =
         |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh());
-    let packed = Packed::from_linear(&w, n, k);
+    let packed = Packed::from_linear(&w, n, k).unwrap();
     for isa in Isa::available() {
         let run = |finish| {
             let mut y = vec![f32::NAN; rows * n];
@@ -78,7 +85,7 @@ fn what_follows_the_product_agrees_with_f64() {
 fn linear_does_not_depend_on_the_number_of_threads() {
     let (rows, k, n) = (257, 1100, 530);
     let (x, w, b) = (noise(1, rows * k), noise(2, n * k), noise(3, n));
-    let packed = Packed::from_linear(&w, n, k);
+    let packed = Packed::from_linear(&w, n, k).unwrap();
     assert_same_on_all_thread_counts(|| {
         let mut y = vec![0.0; rows * n];
         linear(&x, &packed, Some(&b), Finish::Gelu, &mut y);

@@ -2,6 +2,7 @@
 
 mod layouts;
 mod parts;
+mod tiled;
 
 use std::path::{Path, PathBuf};
 

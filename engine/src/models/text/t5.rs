@@ -2,11 +2,12 @@
 //!
 //! No decoder, no plain-ReLU feed-forward of T5 v1.0.
 
+use std::mem::take;
 use std::ops::Range;
 
 use crate::error::Error;
 use crate::kernels::{self, After, Bias, Finish, Heads, Norm};
-use crate::layers::Linear;
+use crate::layers::{self, Blocks, Linear};
 use crate::parallel::{Broken, Group, Split};
 use crate::settings::Settings;
 use crate::weights::{Scope, Source, Tensor};
@@ -15,7 +16,7 @@ use crate::weights::{Scope, Source, Tensor};
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) width: usize,
-    heads: usize,
+    pub(crate) heads: usize,
     head: usize,
     hidden: usize,
     layers: usize,
@@ -55,7 +56,7 @@ pub struct T5 {
     heads: Range<usize>,
     words: Tensor,
     distances: Vec<f32>,
-    blocks: Vec<Block>,
+    blocks: Blocks<Block>,
     last: Vec<f32>,
 }
 
@@ -83,15 +84,15 @@ impl T5 {
             // Some releases store the one table under both of its names.
             root.skip("encoder.embed_tokens.weight", &table)?;
         }
-        let mut encoder = root.at("encoder");
-        let distances = encoder
-            .at("block.0.layer.0.SelfAttention.relative_attention_bias")
+        let distances = root
+            .at("encoder.block.0.layer.0.SelfAttention.relative_attention_bias")
             .take("weight", &[config.buckets, config.heads])?
             .into_vec();
-        let blocks = (0..config.layers)
-            .map(|i| Block::load(encoder.at(format_args!("block.{i}")), &config, split))
-            .collect::<Result<_, _>>()?;
-        let last = encoder.at("final_layer_norm").take("weight", &[config.width])?.into_vec();
+        let last = root.at("encoder.final_layer_norm").take("weight", &[config.width])?.into_vec();
+        let of_block = (config.clone(), split.clone());
+        let blocks = Blocks::load(source, config.layers, 0..config.layers, move |source, i| {
+            Block::load(source.root().at(format_args!("encoder.block.{i}")), &of_block.0, &of_block.1)
+        })?;
         Ok(Self { config, heads, words, distances, blocks, last })
     }
 
@@ -112,23 +113,19 @@ impl T5 {
             }
         }
         let bias = self.bias(tokens.len());
-        for block in &self.blocks {
-            x = block.apply(&self.config, self.heads.len(), x, &bias, group)?;
-        }
+        self.blocks.walk(|_, block| {
+            x = block.apply(&self.config, self.heads.len(), take(&mut x), &bias, group)?;
+            Ok(())
+        })?;
         let mut out = vec![0.0; x.len()];
         let norm = Norm::Rms { eps: self.config.eps };
         kernels::norm(&x, width, norm, After::Weight(&self.last), &mut out);
         Ok(out)
     }
 
-    /// Of all ranks together.
-    pub(crate) fn heads(&self) -> usize {
-        self.config.heads
-    }
-
     /// Numbers that are held.
     pub fn held(&self) -> usize {
-        self.blocks.iter().map(Block::held).sum::<usize>() + self.distances.len() + self.last.len()
+        self.blocks.held() + self.distances.len() + self.last.len()
     }
 
     /// What each of this rank's heads adds for the distance of each pair, `(heads, tokens, tokens)`.
@@ -202,7 +199,9 @@ impl Block {
         self.down.write_summed(&hidden, Finish::AddTo { to: &sum, gate: None }, &mut x, group)?;
         Ok(x)
     }
+}
 
+impl layers::Block for Block {
     fn held(&self) -> usize {
         let linears = [&self.query, &self.key, &self.value, &self.out, &self.gate, &self.up, &self.down];
         let norms = self.attention_norm.len() + self.feed_norm.len();

@@ -47,18 +47,18 @@ impl Block {
         level: Option<f32>,
         time: Time,
         padded: &mut Padded,
-    ) -> (Vec<f32>, Volume) {
+    ) -> Result<(Vec<f32>, Volume), Error> {
         if let Some(widen) = &self.widen {
-            x = widen.apply(x, size, None, time, padded);
+            x = widen.apply(x, size, None, time, padded)?;
             size.channels = self.channels;
         }
         if let Some(upsampler) = &self.upsampler {
-            (x, size) = upsampler.apply(&x, size, time, padded);
+            (x, size) = upsampler.apply(&x, size, time, padded)?;
         }
         let embedded = self.time.as_ref().zip(level).map(|(embedding, level)| embedding.apply(level));
         for resnet in &self.resnets {
-            x = resnet.apply(x, size, embedded.as_deref(), time, padded);
+            x = resnet.apply(x, size, embedded.as_deref(), time, padded)?;
         }
-        (x, size)
+        Ok((x, size))
     }
 }

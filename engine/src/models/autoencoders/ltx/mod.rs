@@ -17,7 +17,7 @@ use crate::weights::Source;
 
 use block::Block;
 use config::Config;
-use resnet::{Conv, EPS};
+use resnet::{Conv, DECODING, EPS};
 
 /// A loaded decoder.
 #[derive(Debug)]
@@ -92,18 +92,26 @@ impl Decoder {
 
     /// Frames `(frames, height, width, 3)` from -1 to 1 of denormalised `latents (frames, height, width, channels)`
     /// of `size` frames, rows and columns. `timestep` is for decoders that are told a noise level.
-    pub fn decode(&self, latents: &[f32], size: [usize; 3], timestep: Option<f32>) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn decode(
+        &self,
+        latents: &[f32],
+        size: [usize; 3],
+        timestep: Option<f32>,
+    ) -> Result<Vec<f32>, Error> {
         let [frames, height, width] = size;
         let channels = latents.len() / (frames * height * width);
         let mut volume = Volume { frames, height, width, channels };
         let level = self.time.as_ref().map(|time| timestep.unwrap_or(0.0) * time.multiplier);
-        let mut padded = Padded::copy_of(latents, volume, [1, 1]);
-        let mut x = self.enter.apply(&padded, self.causal);
+        let mut padded = Padded::copy_of(latents, volume, [1, 1])?;
+        let mut x = self.enter.apply(&padded, self.causal)?;
         volume.channels = self.enter.outputs();
         for block in std::iter::once(&self.middle).chain(&self.up) {
-            (x, volume) = block.apply(x, volume, level, self.causal, &mut padded);
+            (x, volume) = block.apply(x, volume, level, self.causal, &mut padded)?;
         }
-        padded.reshape(volume, [1, 1]);
+        padded.reshape(volume, [1, 1])?;
         let modulation = self.time.as_ref().zip(level).map(|(time, level)| {
             let embedded = time.embedding.apply(level);
             time.table.iter().zip(&embedded).map(|(t, e)| t + e).collect::<Vec<f32>>()
@@ -117,15 +125,15 @@ impl Decoder {
         };
         kernels::norm_silu_into(&x, Norm::Rms { eps: EPS }, after, &mut padded);
         drop(x);
-        self.unpatch(&self.leave.apply(&padded, self.causal), volume)
+        self.unpatch(&self.leave.apply(&padded, self.causal)?, volume)
     }
 
     /// Each pixel's channels become a small square of pixels over some frames.
-    fn unpatch(&self, x: &[f32], from: Volume) -> Vec<f32> {
+    fn unpatch(&self, x: &[f32], from: Volume) -> Result<Vec<f32>, Error> {
         let [time, patch] = self.patch;
         let (height, width) = (from.height * patch, from.width * patch);
         let channels = 3 * time * patch * patch;
-        let mut out = vec![0.0; x.len()];
+        let mut out = kernels::zeros(x.len(), DECODING)?;
         for (i, rgb) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
             let (frame, row, column) = (i / (height * width), i / width % height, i % width);
             let pixel = (frame / time * from.height + row / patch) * from.width + column / patch;
@@ -134,6 +142,6 @@ impl Decoder {
                 *value = x[pixel * channels + channel];
             }
         }
-        out
+        Ok(out)
     }
 }

@@ -5,6 +5,8 @@ use crate::error::Error;
 use crate::kernels::{self, After, Finish, Into, Norm, Packed, Padded, Time, Volume};
 use crate::weights::Scope;
 
+/// What memory is asked for.
+pub(super) const DECODING: &str = "decoding";
 /// Of the norms over the channels of a pixel.
 pub(super) const EPS: f32 = 1e-8;
 const KERNEL: [usize; 3] = [3; 3];
@@ -30,7 +32,7 @@ impl Conv {
     ) -> Result<Self, Error> {
         let stored = scope.take("bias", &[outputs])?.into_vec();
         let bias = (0..stored.len()).map(|j| stored[order(j)]).collect();
-        let weight = scope.take("weight", &[outputs, inputs, 3, 3, 3])?.into_conv3d(order);
+        let weight = scope.take("weight", &[outputs, inputs, 3, 3, 3])?.into_conv3d(order)?;
         Ok(Self { weight, bias })
     }
 
@@ -38,11 +40,11 @@ impl Conv {
         self.bias.len()
     }
 
-    pub(super) fn apply(&self, x: &Padded, time: Time) -> Vec<f32> {
+    pub(super) fn apply(&self, x: &Padded, time: Time) -> Result<Vec<f32>, Error> {
         let size = x.inner();
-        let mut out = vec![0.0; size.frames * size.height * size.width * self.bias.len()];
+        let mut out = kernels::zeros(size.frames * size.height * size.width * self.bias.len(), DECODING)?;
         kernels::conv3d(x, &self.weight, KERNEL, time, Some(&self.bias), Into::Replace, &mut out);
-        out
+        Ok(out)
     }
 
     fn add_to(&self, x: &Padded, time: Time, out: &mut [f32]) {
@@ -99,7 +101,7 @@ impl Resnet {
                 eps: config.eps,
                 weight: scope
                     .take("conv_shortcut.conv.weight", &[outputs, inputs, 1, 1, 1])?
-                    .into_conv3d(|output| output),
+                    .into_conv3d(|output| output)?,
                 bias: scope.take("conv_shortcut.conv.bias", &[outputs])?.into_vec(),
             })
         };
@@ -119,7 +121,7 @@ impl Resnet {
         level: Option<&[f32]>,
         time: Time,
         padded: &mut Padded,
-    ) -> Vec<f32> {
+    ) -> Result<Vec<f32>, Error> {
         let both: Option<Vec<f32>> = self
             .table
             .as_ref()
@@ -134,22 +136,22 @@ impl Resnet {
             None => After::Nothing,
         };
         let norm = Norm::Rms { eps: EPS };
-        padded.reshape(size, [1, 1]);
+        padded.reshape(size, [1, 1])?;
         kernels::norm_silu_into(&x, norm, part(0), padded);
-        let hidden = self.first.apply(padded, time);
+        let hidden = self.first.apply(padded, time)?;
         if let Some(Shortcut { scale, shift, eps, weight, bias }) = &self.shortcut {
-            let mut normed = vec![0.0; x.len()];
+            let mut normed = kernels::zeros(x.len(), DECODING)?;
             let after = After::Modulate { scale, shift };
             kernels::norm(&x, size.channels, Norm::Layer { eps: *eps }, after, &mut normed);
             // A convolution that looks at one pixel is a linear layer.
-            x = vec![0.0; normed.len() / size.channels * bias.len()];
+            x = kernels::zeros(normed.len() / size.channels * bias.len(), DECODING)?;
             kernels::linear(&normed, weight, Some(bias), Finish::Nothing, &mut x);
         }
         size.channels = self.first.outputs();
-        padded.reshape(size, [1, 1]);
+        padded.reshape(size, [1, 1])?;
         kernels::norm_silu_into(&hidden, norm, part(1), padded);
         drop(hidden);
         self.second.add_to(padded, time, &mut x);
-        x
+        Ok(x)
     }
 }

@@ -1,9 +1,9 @@
 //! Twice the frames (less the first), rows and columns: channels are spread over time and space.
 
 use super::config::UpsamplerConfig;
-use super::resnet::Conv;
+use super::resnet::{Conv, DECODING};
 use crate::error::Error;
-use crate::kernels::{Padded, Time, Volume};
+use crate::kernels::{self, Padded, Time, Volume};
 use crate::weights::Scope;
 
 /// Pixels that come of one.
@@ -35,14 +35,14 @@ impl Upsampler {
         size: Volume,
         time: Time,
         padded: &mut Padded,
-    ) -> (Vec<f32>, Volume) {
-        padded.reshape(size, [1, 1]);
+    ) -> Result<(Vec<f32>, Volume), Error> {
+        padded.reshape(size, [1, 1])?;
         padded.copy_from(x);
-        let spread = self.conv.apply(padded, time);
+        let spread = self.conv.apply(padded, time)?;
         let channels = self.conv.outputs() / SPREAD;
         let to =
             Volume { frames: 2 * size.frames - 1, height: 2 * size.height, width: 2 * size.width, channels };
-        let mut out = vec![0.0; to.len()];
+        let mut out = kernels::zeros(to.len(), DECODING)?;
         // What came in has an eighth of its channels at each place, repeated until there are enough.
         let eighth = size.channels / SPREAD;
         for (i, pixel) in out.chunks_exact_mut(channels).enumerate() {
@@ -58,6 +58,6 @@ impl Upsampler {
                 }
             }
         }
-        (out, to)
+        Ok((out, to))
     }
 }

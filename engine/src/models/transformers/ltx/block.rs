@@ -7,7 +7,7 @@ use super::config::Config;
 use super::rope::Rope;
 use crate::error::Error;
 use crate::kernels::{self, After, Bias, Finish, Heads, Norm};
-use crate::layers::Linear;
+use crate::layers::{self, Linear};
 use crate::parallel::{Broken, Group, Split};
 use crate::weights::Scope;
 
@@ -59,11 +59,7 @@ impl Buffers {
     /// Makes room for a stream of `len` values.
     pub(super) fn resize(&mut self, len: usize) -> Result<(), Error> {
         for buffer in [&mut self.x, &mut self.y, &mut self.q, &mut self.k, &mut self.v] {
-            buffer.try_reserve_exact(len.saturating_sub(buffer.len())).map_err(|_| Error::OutOfMemory {
-                what: "the transformer's working memory".into(),
-                bytes: 4 * len as u64,
-            })?;
-            buffer.resize(len, 0.0);
+            kernels::resize(buffer, len, "the transformer's working memory")?;
         }
         Ok(())
     }
@@ -104,12 +100,21 @@ impl Block {
         Modulation { values, width: level.len() / 6 }
     }
 
-    /// Keys and values of `text (branches, tokens, width)`.
-    pub(super) fn text_keys(&self, text: &[f32], group: &mut Group) -> Result<TextKeys, Broken> {
-        let attention = &self.to_text;
-        let mut keys = attention.key.apply(text, Finish::Nothing);
-        attention.norm(&mut [], &mut keys, None, group)?;
-        Ok(TextKeys { keys, values: attention.value.apply(text, Finish::Nothing) })
+    /// Keys and values of `text (branches, tokens, width)`, made when they are first asked for: a block that comes and goes
+    /// is not read for them alone.
+    pub(super) fn text_keys<'a>(
+        &self,
+        made: &'a mut Option<TextKeys>,
+        text: &[f32],
+        group: &mut Group,
+    ) -> Result<&'a TextKeys, Broken> {
+        if made.is_none() {
+            let attention = &self.to_text;
+            let mut keys = attention.key.apply(text, Finish::Nothing);
+            attention.norm(&mut [], &mut keys, None, group)?;
+            *made = Some(TextKeys { keys, values: attention.value.apply(text, Finish::Nothing) });
+        }
+        Ok(made.as_ref().expect("made above"))
     }
 
     /// Adds to the stream what each token takes from the others of its branch. Only the first `branches` are done.
@@ -185,14 +190,15 @@ impl Block {
         Ok(())
     }
 
-    /// Numbers that are held.
-    pub(super) fn held(&self) -> usize {
-        let attentions = self.to_self.held() + self.to_text.held();
-        attentions + self.up.held() + self.down.held() + self.table.len()
-    }
-
     fn size(&self, batch: usize, queries: usize, keys: usize) -> Heads {
         let (heads, head) = (self.heads, self.head);
         Heads { batch, heads, head, queries, keys, scale: 1.0 / (head as f32).sqrt() }
+    }
+}
+
+impl layers::Block for Block {
+    fn held(&self) -> usize {
+        let attentions = self.to_self.held() + self.to_text.held();
+        attentions + self.up.held() + self.down.held() + self.table.len()
     }
 }

@@ -14,8 +14,8 @@ use std::ops::Range;
 
 use crate::error::Error;
 use crate::kernels::{self, After, Bias, Finish, Norm};
-use crate::layers::{Linear, TimestepEmbedding};
-use crate::parallel::{Broken, Group, Mode, Split};
+use crate::layers::{Blocks, Linear, TimestepEmbedding};
+use crate::parallel::{Group, Mode, Split};
 use crate::weights::Source;
 
 use block::{Block, Buffers, TextKeys};
@@ -38,7 +38,7 @@ pub struct Transformer {
     mode: Mode,
     /// Which of all blocks are here.
     span: Range<usize>,
-    blocks: Vec<Block>,
+    blocks: Blocks<Block>,
     last_table: Vec<f32>,
     leave: Linear,
 }
@@ -56,7 +56,10 @@ struct Part {
     branches: usize,
     /// What is added to the score of each token, `(branches, tokens)`; none where every token counts.
     mask: Option<Vec<f32>>,
-    blocks: Vec<TextKeys>,
+    /// The text, `(branches, tokens, width)`.
+    text: Vec<f32>,
+    /// What each block makes of it, from when it first sees it.
+    keys: Vec<Option<TextKeys>>,
     buffers: Buffers,
 }
 
@@ -84,15 +87,10 @@ impl Transformer {
         let span = split.layers(config.layers);
         let width = config.width();
         let before = source.parameters();
-        let block = |source: &mut Source, i| {
-            Block::load(source.root().at(format_args!("transformer_blocks.{i}")), &config, split)
-        };
-        let blocks = (0..config.layers)
-            .filter_map(|i| match span.contains(&i) {
-                true => Some(block(source, i)),
-                false => source.without_data(|source| block(source, i)).err().map(Err),
-            })
-            .collect::<Result<_, _>>()?;
+        let of_block = (config.clone(), split.clone());
+        let blocks = Blocks::load(source, config.layers, span.clone(), move |source, i| {
+            Block::load(source.root().at(format_args!("transformer_blocks.{i}")), &of_block.0, &of_block.1)
+        })?;
         let numbers_in_blocks = source.parameters() - before;
         let mut root = source.root();
         let mut time = root.at("time_embed");
@@ -135,36 +133,27 @@ impl Transformer {
 
     /// Numbers that are held: those that are split, and those that every rank has.
     pub fn held(&self) -> [usize; 2] {
-        let blocks: usize = self.blocks.iter().map(Block::held).sum();
         let [first, second] = &self.text;
         let linears = [&self.enter, &self.modulation, first, second, &self.leave];
         let others = linears.into_iter().map(Linear::held).sum::<usize>() + self.time.held();
-        [blocks, others + self.last_table.len()]
+        [self.blocks.held(), others + self.last_table.len()]
     }
 
     /// Prepares the text of one or more branches: each is `(tokens, caption channels)` of the tokens that count.
     ///
-    /// # Errors
-    /// When the gang breaks.
-    pub fn context(&self, branches: &[&[f32]], group: &mut Group) -> Result<Context, Broken> {
-        let mut alone = Group::solo();
+    pub fn context(&self, branches: &[&[f32]], group: &Group) -> Context {
+        let each = |branch: &&[f32]| self.part(&[*branch]);
         let parts = match self.mode {
-            _ if group.is_alone() => vec![self.part(branches, group)?],
-            Mode::Tensor => vec![self.part(branches, group)?],
-            Mode::Layers => {
-                let parts = branches.iter().map(|branch| self.part(&[*branch], &mut alone));
-                parts.collect::<Result<_, _>>()?
-            }
+            _ if group.is_alone() => vec![self.part(branches)],
+            Mode::Tensor => vec![self.part(branches)],
+            Mode::Layers => branches.iter().map(each).collect(),
             // Each its own.
-            Mode::Guidance => {
-                let own = branches.iter().skip(group.rank()).take(1);
-                own.map(|branch| self.part(&[*branch], &mut alone)).collect::<Result<_, _>>()?
-            }
+            Mode::Guidance => branches.iter().skip(group.rank()).take(1).map(each).collect(),
         };
-        Ok(Context { branches: branches.len(), parts })
+        Context { branches: branches.len(), parts }
     }
 
-    fn part(&self, branches: &[&[f32]], group: &mut Group) -> Result<Part, Broken> {
+    fn part(&self, branches: &[&[f32]]) -> Part {
         let channels = self.config.caption_channels;
         let counts: Vec<usize> = branches.iter().map(|b| b.len() / channels).collect();
         let tokens = counts.iter().copied().max().unwrap_or(0);
@@ -176,10 +165,9 @@ impl Transformer {
             let shown = |&count: &usize| (0..tokens).map(move |t| if t < count { 0.0 } else { HIDDEN });
             counts.iter().flat_map(shown).collect()
         });
-        let states = self.text[1].apply(&self.text[0].apply(&states, Finish::Gelu), Finish::Nothing);
-        let blocks =
-            self.blocks.iter().map(|block| block.text_keys(&states, group)).collect::<Result<_, _>>()?;
-        Ok(Part { branches: branches.len(), mask, blocks, buffers: Buffers::default() })
+        let text = self.text[1].apply(&self.text[0].apply(&states, Finish::Gelu), Finish::Nothing);
+        let keys = (0..self.blocks.len()).map(|_| None).collect();
+        Part { branches: branches.len(), mask, text, keys, buffers: Buffers::default() }
     }
 
     /// The velocity of each branch, `(branches, tokens, out channels)`, of the one `latents (tokens, in channels)`
@@ -201,12 +189,12 @@ impl Transformer {
             return self.forward_staged(latents, timestep, rope, context, group);
         }
         let (width, tokens) = (self.config.width(), latents.len() / self.config.in_channels);
-        let Part { branches, mask, blocks, buffers } = &mut context.parts[0];
+        let Part { branches, mask, text, keys, buffers } = &mut context.parts[0];
         buffers.resize(*branches * tokens * width)?;
         self.enter.write(latents, Finish::Nothing, &mut buffers.x[..tokens * width]);
         let Level { plain, modulation } = self.level(timestep);
         let bias = mask.as_deref().map_or(Bias::None, Bias::Keys);
-        for (i, (block, text)) in self.blocks.iter().zip(blocks.iter()).enumerate() {
+        self.blocks.walk(|i, block| {
             let modulation = block.modulation(&modulation);
             // Until the first block looks at the text, all branches are the same: that part is done once.
             let distinct = if i == 0 { 1 } else { *branches };
@@ -214,10 +202,12 @@ impl Transformer {
             if i == 0 {
                 buffers.spread(tokens * width);
             }
-            block.attend_text(buffers, (*branches, tokens), text, bias, group)?;
+            let keys = block.text_keys(&mut keys[i], text, group)?;
+            block.attend_text(buffers, (*branches, tokens), keys, bias, group)?;
             block.feed(buffers, &modulation, group)?;
             seen(i, &buffers.x);
-        }
+            Ok(())
+        })?;
         Ok(self.velocity(buffers, &plain))
     }
 

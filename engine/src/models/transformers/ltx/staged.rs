@@ -6,7 +6,7 @@
 use super::{Context, Level, Part, Transformer, block::Buffers, rope::Rope};
 use crate::error::Error;
 use crate::kernels::{Bias, Finish};
-use crate::parallel::{Broken, Group, Mode};
+use crate::parallel::{Group, Mode};
 
 impl Transformer {
     pub(super) fn forward_staged(
@@ -66,11 +66,11 @@ impl Transformer {
         rope: &Rope,
         is_begun: bool,
         mut begun: impl FnMut(&[f32]),
-    ) -> Result<(), Broken> {
+    ) -> Result<(), Error> {
         let mut alone = Group::solo();
-        let Part { mask, blocks, buffers, .. } = part;
+        let Part { mask, text, keys, buffers, .. } = part;
         let bias = mask.as_deref().map_or(Bias::None, Bias::Keys);
-        for (i, (block, text)) in self.blocks.iter().zip(blocks.iter()).enumerate() {
+        self.blocks.walk(|i, block| {
             let modulation = block.modulation(&level.modulation);
             if i > 0 || !is_begun {
                 block.attend_self(buffers, 1, tokens, &modulation, rope, &mut alone)?;
@@ -78,10 +78,11 @@ impl Transformer {
             if i == 0 {
                 begun(stream(buffers));
             }
-            block.attend_text(buffers, (1, tokens), text, bias, &mut alone)?;
+            let keys = block.text_keys(&mut keys[i], text, &mut alone)?;
+            block.attend_text(buffers, (1, tokens), keys, bias, &mut alone)?;
             block.feed(buffers, &modulation, &mut alone)?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
