@@ -1,5 +1,5 @@
 //! Text to video with LTX-Video, as diffusers' LTXPipeline does it: the same noise for a seed, the same levels, the
-//! same guidance. Images, other videos and several clips at once are not its work.
+//! same guidance. Images and other videos are not its work.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::parallel::{Group, Split};
 use crate::progress::{Observer, Stage};
 use crate::request::Request;
 
-/// A loaded model, ready to render.
+/// A loaded model, ready to render; several clips at once where each has its own group.
 #[derive(Debug)]
 pub struct Pipeline {
     parts: load::Ltx,
@@ -91,7 +91,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// `BadRequest`, `Cancelled`, `NanOutput`, `OutOfMemory`.
-    pub fn render(&mut self, request: &Request, observer: &mut dyn Observer) -> Result<Clip, Error> {
+    pub fn render(&self, request: &Request, observer: &mut dyn Observer) -> Result<Clip, Error> {
         request.check(&self.card)?;
         let noise = self.noise(request);
         self.render_from(request, noise, observer)
@@ -111,7 +111,7 @@ impl Pipeline {
     /// # Errors
     /// As `render`; also `BadRequest` for noise of another size than the request's.
     pub fn render_from(
-        &mut self,
+        &self,
         request: &Request,
         noise: Noise,
         observer: &mut dyn Observer,
@@ -125,7 +125,7 @@ impl Pipeline {
     /// # Errors
     /// As `render`; `Gang` when another rank did not keep up; `BadRequest` for latents of another size than the request's.
     pub fn render_in(
-        &mut self,
+        &self,
         request: &Request,
         halfway: Option<Halfway>,
         group: &mut Group,
@@ -137,7 +137,7 @@ impl Pipeline {
     }
 
     fn run(
-        &mut self,
+        &self,
         request: &Request,
         noise: Noise,
         halfway: Option<Halfway>,
