@@ -156,7 +156,7 @@ fn disk(folder: &Path) -> Finding {
 async fn engine() -> Finding {
     let started = Instant::now();
     let rendered = tokio::task::spawn_blocking(|| {
-        let mut pipeline = Pipeline::load("builtin://shapes")?;
+        let pipeline = Pipeline::load("builtin://shapes")?;
         let params = Params::from([("steps".to_owned(), Value::Number(2.0))]);
         let prompt = "a red circle moving right on a gray background";
         let request = Request::from_params(pipeline.card(), prompt, "", 0, &params)?;

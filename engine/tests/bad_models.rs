@@ -166,7 +166,7 @@ fn weights_that_are_not_numbers_never_become_a_clip() {
     let last = bytes.len() - 4;
     bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
     std::fs::write(&path, bytes).unwrap();
-    let mut pipeline = Pipeline::load(folder.path().to_str().unwrap()).unwrap();
+    let pipeline = Pipeline::load(folder.path().to_str().unwrap()).unwrap();
     let error = pipeline.render(&request("ltx"), &mut ()).unwrap_err();
     assert!(matches!(error, Error::NanOutput { step: Some(1), .. }), "{error}");
     assert_eq!(error.class(), Class::NanOutput);
@@ -191,7 +191,7 @@ fn a_cancelled_render_ends_after_the_step_it_is_in_and_hands_that_step_over() {
             self.step >= 2
         }
     }
-    let mut pipeline = Pipeline::load(&whole("ltx")).unwrap();
+    let pipeline = Pipeline::load(&whole("ltx")).unwrap();
     let mut observer = Impatient::default();
     let error = pipeline.render(&request("ltx"), &mut observer).unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error}");

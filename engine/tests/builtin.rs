@@ -17,7 +17,7 @@ fn the_built_in_model_is_the_folder_in_the_repository() {
 
 #[test]
 fn a_prompt_is_enough_for_the_built_in_model() {
-    let mut pipeline = Pipeline::load("builtin://shapes").unwrap();
+    let pipeline = Pipeline::load("builtin://shapes").unwrap();
     let prompt = "a red circle moving right on a black background";
     let request = Request::from_params(pipeline.card(), prompt, "", 1, &Params::new()).unwrap();
     let clip = pipeline.render(&request, &mut ()).unwrap();

@@ -53,7 +53,7 @@ fn follows_diffusers(name: &str) {
     let reference = Reference::open(name);
     let request = request(name);
     let decode_noise = (name == "ltx095").then(|| reference.values("noise.01"));
-    let mut pipeline = Pipeline::load(&model(name)).unwrap();
+    let pipeline = Pipeline::load(&model(name)).unwrap();
     let mut tape = Tape::default();
     let noise = Noise { latents: reference.values("noise.00"), decode: decode_noise };
     let clip = pipeline.render_from(&request, noise, &mut tape).unwrap();
@@ -117,7 +117,7 @@ fn a_seed_gives_the_noise_that_torch_gives() {
 
 #[test]
 fn a_second_render_of_a_seed_is_the_same_clip() {
-    let mut pipeline = Pipeline::load(&model("ltx")).unwrap();
+    let pipeline = Pipeline::load(&model("ltx")).unwrap();
     let first = pipeline.render(&request("ltx"), &mut ()).unwrap();
     let second = pipeline.render(&request("ltx"), &mut ()).unwrap();
     assert_eq!(first.frames, second.frames);
@@ -125,8 +125,8 @@ fn a_second_render_of_a_seed_is_the_same_clip() {
 
 #[test]
 fn guiding_away_from_the_prompt_itself_changes_nothing() {
-    let mut pipeline = Pipeline::load(&model("ltx")).unwrap();
-    let mut last_latents = |guidance, negative_prompt: &str| {
+    let pipeline = Pipeline::load(&model("ltx")).unwrap();
+    let last_latents = |guidance, negative_prompt: &str| {
         let mut tape = Tape::default();
         let request = Request { guidance, negative_prompt: negative_prompt.into(), ..request("ltx") };
         pipeline.render(&request, &mut tape).unwrap();

@@ -15,6 +15,7 @@ use croft_engine::{
     parallel::{Broken, Fault, Group, Listener, Peer, Roll, Token, nccl},
     pipelines::{Clip, Pipeline},
     request::{Params, Request, Value},
+    residency::Residency,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -188,7 +189,7 @@ fn work(group: &mut Group) {
     let params = Params::from([("steps".to_owned(), Value::Number(6.0))]);
     let prompt = "a red circle moving right on a gray background";
     let request = Request::from_params(&card(model).unwrap(), prompt, "", 7, &params).unwrap();
-    let mut part = Pipeline::load_split(model, card(model).unwrap(), group.split()).unwrap();
+    let part = Pipeline::load_split(model, card(model).unwrap(), group.split(), Residency::Resident).unwrap();
     let ours = part.render_in(&request, None, group, &mut ()).unwrap();
     if group.rank() == 0 {
         let alone = Pipeline::load(model).unwrap().render(&request, &mut ()).unwrap();

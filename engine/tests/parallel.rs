@@ -2,25 +2,22 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;
+#[path = "common/gang.rs"]
+mod gang;
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    thread,
-    time::Duration,
-};
+use std::thread;
 
 use common::{model, request};
 use croft_engine::{
     card::card,
     error::{Class, Error},
-    parallel::{Group, Listener, Mode, Peer, Roll, Split, Token},
+    parallel::{Group, Mode, Split},
     pipelines::{Clip, Halfway, Held, Pipeline},
     progress::Observer,
     request::{Params, Request, Value},
     residency::Residency,
 };
-
-const SOON: Duration = Duration::from_secs(60);
+use gang::tcp;
 
 /// Keeps the last block's stream and the latents of each step.
 #[derive(Default)]
@@ -45,22 +42,6 @@ struct Seen {
     held: Held,
 }
 
-fn tcp(ranks: usize) -> Vec<Group> {
-    let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let listeners: Vec<Listener> = (0..ranks).map(|_| Listener::bind(host).unwrap()).collect();
-    let peers: Vec<Peer> =
-        listeners.iter().map(|l| Peer { address: l.address().unwrap(), share: 1 }).collect();
-    let joining: Vec<_> = listeners
-        .into_iter()
-        .enumerate()
-        .map(|(rank, listener)| {
-            let roll = Roll { rank, peers: peers.clone(), token: Token([9; 32]), generation: 1 };
-            thread::spawn(move || listener.join(&roll, SOON).unwrap())
-        })
-        .collect();
-    joining.into_iter().map(|rank| rank.join().unwrap()).collect()
-}
-
 /// Renders with one thread a rank; rank 0 may take it up halfway.
 fn render(model: &str, request: &Request, groups: Vec<Group>, halfway: Option<Halfway>) -> Vec<Seen> {
     let ranks = groups.into_iter().map(|mut group| {
@@ -68,8 +49,7 @@ fn render(model: &str, request: &Request, groups: Vec<Group>, halfway: Option<Ha
         let halfway = halfway.clone().filter(|_| group.rank() == 0);
         thread::spawn(move || {
             let card = card(&model).unwrap();
-            let mut pipeline =
-                Pipeline::load_split(&model, card, group.split(), Residency::Resident).unwrap();
+            let pipeline = Pipeline::load_split(&model, card, group.split(), Residency::Resident).unwrap();
             let mut tape = Tape::default();
             let clip = pipeline.render_in(&request, halfway, &mut group, &mut tape).unwrap();
             Seen { clip, tape, held: pipeline.held() }
@@ -254,7 +234,7 @@ fn a_rank_that_dies_frees_the_others_with_its_number() {
                 let (model, request) = (model.clone(), request.clone());
                 thread::spawn(move || {
                     let card = card(&model).unwrap();
-                    let mut pipeline =
+                    let pipeline =
                         Pipeline::load_split(&model, card, group.split(), Residency::Resident).unwrap();
                     let mut dies = Dies;
                     let observer: &mut dyn Observer = if group.rank() == 1 { &mut dies } else { &mut () };

@@ -56,7 +56,7 @@ impl Score {
 
 #[test]
 fn the_built_in_model_shows_what_it_is_asked_for() {
-    let mut pipeline = Pipeline::load(MODEL).expect("the built-in model loads");
+    let pipeline = Pipeline::load(MODEL).expect("the built-in model loads");
     println!("take  colour  background  motion  shape  all four  shape error");
     let mut scores = Vec::new();
     for take in 0..TAKES {
@@ -65,7 +65,7 @@ fn the_built_in_model_shows_what_it_is_asked_for() {
             let clips: Vec<Clip> = prompts
                 .iter()
                 .enumerate()
-                .map(|(at, prompt)| render(&mut pipeline, prompt, 1000 * take + (batch * BATCH + at) as u64))
+                .map(|(at, prompt)| render(&pipeline, prompt, 1000 * take + (batch * BATCH + at) as u64))
                 .collect();
             let sights: Vec<(Sight, f32)> = clips.par_iter().map(judge).collect();
             for (prompt, (seen, error)) in prompts.iter().zip(&sights) {
@@ -89,7 +89,7 @@ fn the_built_in_model_shows_what_it_is_asked_for() {
     }
 }
 
-fn render(pipeline: &mut Pipeline, prompt: &str, seed: u64) -> Clip {
+fn render(pipeline: &Pipeline, prompt: &str, seed: u64) -> Clip {
     let request = Request::from_params(pipeline.card(), prompt, "", seed, &Params::new()).expect("a request");
     pipeline.render(&request, &mut Unwatched).expect("a clip")
 }

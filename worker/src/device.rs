@@ -1,16 +1,23 @@
-//! One device: takes assignments one after the other, keeps its rank warm between them, and says how each ended.
+//! One device: takes assignments, keeps its rank warm between them, and says how each ended. One after the other, but for
+//! companions: shots of one model that ranks share layer by layer, which are in flight together.
 
-use std::{collections::VecDeque, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use croft_proto::v1::{
-    Assignment, AttemptRef, AttemptTimes, ExitCause, Failure, GangJoin, Revoke, WorkerMessage,
+    Artifact, Assignment, AttemptRef, AttemptTimes, ExitCause, Failure, GangJoin, Revoke, SplitMode,
+    WorkerMessage,
 };
+use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    attempt::{After, Bench, Ending},
+    attempt::{Bench, Ending},
     config::RankProgram,
     convert,
     rank::{Program, Rank},
@@ -18,16 +25,35 @@ use crate::{
     target::Target,
 };
 
-/// Assignments and revokes that wait. A coordinator gives a device one at a time; a revoked one may still be ending.
-pub(crate) const WAITING: usize = 8;
+/// Assignments, revokes and joins that wait. A coordinator gives a device as many shots at once as ranks share their model.
+pub(crate) const WAITING: usize = 128;
+/// Revokes of assignments that have not come yet.
+const REVOKED: usize = 8;
 
 /// What the session tells a device.
 #[derive(Debug)]
 pub(crate) struct Orders {
     pub(crate) assignments: mpsc::Sender<Assignment>,
     pub(crate) revokes: mpsc::Sender<Revoke>,
-    /// The newest gang that is complete.
-    pub(crate) joins: watch::Sender<Option<GangJoin>>,
+    /// Gangs that are complete.
+    pub(crate) joins: mpsc::Sender<GangJoin>,
+}
+
+/// Where a device finds its orders.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) assignments: mpsc::Receiver<Assignment>,
+    pub(crate) revokes: mpsc::Receiver<Revoke>,
+    pub(crate) joins: mpsc::Receiver<GangJoin>,
+}
+
+/// A device's orders, from both sides.
+pub(crate) fn orders() -> (Orders, Inbox) {
+    let (assignments, given) = mpsc::channel(WAITING);
+    let (revokes, revoked) = mpsc::channel(WAITING);
+    let (joins, joined) = mpsc::channel(WAITING);
+    let inbox = Inbox { assignments: given, revokes: revoked, joins: joined };
+    (Orders { assignments, revokes, joins }, inbox)
 }
 
 /// What devices tell the session.
@@ -49,9 +75,6 @@ pub(crate) struct Device {
     pub(crate) scratch: Arc<Scratch>,
     /// Where files go, as the newest welcome says; `None` before the first.
     pub(crate) target: watch::Receiver<Option<Target>>,
-    pub(crate) assignments: mpsc::Receiver<Assignment>,
-    pub(crate) revokes: mpsc::Receiver<Revoke>,
-    pub(crate) joins: watch::Receiver<Option<GangJoin>>,
     pub(crate) said: mpsc::Sender<Said>,
     pub(crate) progress: mpsc::Sender<WorkerMessage>,
     pub(crate) shutdown: CancellationToken,
@@ -60,120 +83,211 @@ pub(crate) struct Device {
     pub(crate) gang_address: IpAddr,
 }
 
+/// An attempt under way, and what reaches it there.
+struct Shot {
+    kind: Kind,
+    revokes: mpsc::Sender<Revoke>,
+    joins: watch::Sender<Option<GangJoin>>,
+}
+
+/// What attempts must have in common to be in flight together.
+#[derive(PartialEq, Eq)]
+struct Kind {
+    model: String,
+    digest: String,
+    rank: u32,
+    ranks: u32,
+    mode: i32,
+}
+
+impl Kind {
+    fn of(assignment: &Assignment) -> Self {
+        let recipe = assignment.recipe.clone().unwrap_or_default();
+        Self {
+            model: recipe.model,
+            digest: recipe.model_digest,
+            rank: assignment.attempt.as_ref().map_or(0, |attempt| attempt.rank),
+            ranks: assignment.ranks,
+            mode: assignment.mode,
+        }
+    }
+
+    /// How many of it may be in flight: one for each rank, so that all of them have something to do.
+    fn together(&self) -> usize {
+        if self.mode == i32::from(SplitMode::Layers) { self.ranks.max(1) as usize } else { 1 }
+    }
+}
+
+/// What a device has in hand.
+struct InHand {
+    rank: Option<Arc<Rank>>,
+    /// The model that is warm in it, as was told last.
+    resident: String,
+    /// By fence.
+    shots: BTreeMap<u64, Shot>,
+    /// It came and has not begun.
+    next: Option<Assignment>,
+    /// Revokes of assignments that have not begun.
+    revoked: VecDeque<u64>,
+}
+
+impl InHand {
+    /// Whether the next assignment may begin: on an idle device, or beside its companions.
+    fn may_begin(&self) -> bool {
+        let Some(next) = &self.next else { return false };
+        let kind = Kind::of(next);
+        let is_good = self.rank.as_ref().is_none_or(|rank| !rank.is_spent());
+        let companions =
+            self.shots.len() < kind.together() && self.shots.values().all(|shot| shot.kind == kind);
+        self.shots.is_empty() || is_good && companions
+    }
+
+    fn revoke(&mut self, revoke: Revoke) {
+        let Some(fence) = revoke.attempt.as_ref().map(|attempt| attempt.fence) else { return };
+        match self.shots.get(&fence) {
+            // As many as there is room for say the same.
+            Some(shot) => drop(shot.revokes.try_send(revoke)),
+            None => {
+                if self.revoked.len() == REVOKED {
+                    self.revoked.pop_front();
+                }
+                self.revoked.push_back(fence);
+            }
+        }
+    }
+
+    fn join(&self, join: GangJoin) {
+        let shot = join.attempt.as_ref().and_then(|attempt| self.shots.get(&attempt.fence));
+        if let Some(shot) = shot {
+            shot.joins.send_replace(Some(join));
+        }
+    }
+}
+
 impl Device {
     /// Serves until the worker ends.
-    pub(crate) async fn run(mut self) {
-        let mut rank: Option<Rank> = None;
-        // The model that is warm in it, as recipes name it.
-        let mut resident = String::new();
-        // Revokes of assignments that have not begun.
-        let mut revoked: VecDeque<u64> = VecDeque::new();
+    pub(crate) async fn run(self, mut inbox: Inbox) {
+        let mut hand = InHand {
+            rank: None,
+            resident: String::new(),
+            shots: BTreeMap::new(),
+            next: None,
+            revoked: VecDeque::new(),
+        };
+        let mut under_way = FuturesUnordered::new();
         loop {
-            let assignment = tokio::select! {
-                biased;
-                () = self.shutdown.cancelled() => break,
-                revoke = self.revokes.recv() => {
-                    let Some(revoke) = revoke else { break };
-                    if revoked.len() == WAITING {
-                        revoked.pop_front();
-                    }
-                    revoked.extend(revoke.attempt.map(|attempt| attempt.fence));
-                    continue;
-                }
-                // Nothing was asked of it. The next assignment starts another rather than pay for this one's end.
-                () = ended(&mut rank) => {
-                    if let Some(mut rank) = rank.take() {
-                        tracing::warn!(rank = 0, "an idle rank ended: {}", rank.how_it_ended().await);
-                    }
-                    resident.clear();
-                    if self.said.send(Said::Resident(self.index, Vec::new())).await.is_err() {
-                        break;
-                    }
-                    continue;
-                }
-                assignment = self.assignments.recv() => match assignment {
-                    Some(assignment) => assignment,
-                    None => break,
-                },
-            };
-            let attempt = assignment.attempt.clone().unwrap_or_default();
-            let span = tracing::info_span!(
-                "attempt",
-                job = attempt.job,
-                task = format!("{}/{}", attempt.layer, attempt.task),
-                attempt = attempt.attempt,
-                rank = attempt.rank,
-            );
-            let ending = if revoked.contains(&attempt.fence) {
-                Err(self.failure(attempt.rank, ExitCause::Cancelled, "revoked before it began", ""))
-            } else {
-                self.attempt(&mut rank, &assignment).instrument(span).await
-            };
-            let now_resident = rank.as_ref().map_or("", Rank::resident);
-            if now_resident != resident {
-                resident = now_resident.to_owned();
-                let models = if resident.is_empty() { Vec::new() } else { vec![resident.clone()] };
-                if self.said.send(Said::Resident(self.index, models)).await.is_err() {
+            if hand.shots.is_empty()
+                && let Some(spent) = hand.rank.take_if(|rank| rank.is_spent())
+            {
+                spent.kill().await;
+                if self.tell_resident(&mut hand).await.is_err() {
                     break;
                 }
             }
-            let message = match ending {
-                Ok((artifacts, times)) => convert::done(&attempt, artifacts, times),
-                Err(failure) => {
-                    tracing::warn!(
-                        job = attempt.job,
-                        task = format!("{}/{}", attempt.layer, attempt.task),
-                        attempt = attempt.attempt,
-                        cause = failure.cause().as_str_name(),
-                        "{}",
-                        failure.message
-                    );
-                    convert::failed(&attempt, failure)
+            if hand.may_begin()
+                && let Some(assignment) = hand.next.take()
+            {
+                let ready = self.prepare(&mut hand, &assignment).await;
+                let attempt = assignment.attempt.clone().unwrap_or_default();
+                let (revokes, revoked) = mpsc::channel(2);
+                let (joins, joined) = watch::channel(None);
+                hand.shots.insert(attempt.fence, Shot { kind: Kind::of(&assignment), revokes, joins });
+                let span = tracing::info_span!(
+                    "attempt",
+                    job = attempt.job,
+                    task = format!("{}/{}", attempt.layer, attempt.task),
+                    attempt = attempt.attempt,
+                    rank = attempt.rank,
+                );
+                under_way.push(self.attempt(ready, assignment, revoked, joined).instrument(span));
+                continue;
+            }
+            tokio::select! {
+                biased;
+                // What is under way hears of it by itself, and ends.
+                () = self.shutdown.cancelled(), if hand.shots.is_empty() => break,
+                revoke = inbox.revokes.recv() => match revoke {
+                    Some(revoke) => hand.revoke(revoke),
+                    None => break,
+                },
+                Some(join) = inbox.joins.recv() => hand.join(join),
+                Some((attempt, ending)) = under_way.next(), if !under_way.is_empty() => {
+                    hand.shots.remove(&attempt.fence);
+                    let told = self.tell_resident(&mut hand).await;
+                    if told.is_err() || self.tell_end(attempt, ending).await.is_err() {
+                        break;
+                    }
                 }
-            };
-            if self.said.send(Said::Ended(attempt, Box::new(message))).await.is_err() {
-                break;
+                // Where nothing was asked of it, the next assignment starts another rather than pay for this one's end. What is
+                // under way in it hears of it by itself.
+                () = ended(hand.rank.as_deref()), if hand.shots.is_empty() => {
+                    if let Some(rank) = &hand.rank {
+                        tracing::warn!(rank = 0, "an idle rank ended: {}", rank.how_it_ended().await);
+                    }
+                }
+                assignment = inbox.assignments.recv(), if hand.next.is_none() => match assignment {
+                    Some(assignment) => hand.next = Some(assignment),
+                    None => break,
+                },
             }
         }
-        if let Some(rank) = rank {
+        drop(under_way);
+        if let Some(rank) = hand.rank {
             rank.kill().await;
         }
     }
 
-    async fn attempt(&mut self, rank: &mut Option<Rank>, assignment: &Assignment) -> Ending {
-        let number = assignment.attempt.as_ref().map_or(0, |attempt| attempt.rank);
+    /// A rank for an assignment that begins; `None` where none is needed.
+    async fn prepare(
+        &self,
+        hand: &mut InHand,
+        assignment: &Assignment,
+    ) -> Result<Option<(Arc<Rank>, Target)>, Failure> {
+        let attempt = assignment.attempt.clone().unwrap_or_default();
+        let number = attempt.rank;
+        if hand.revoked.contains(&attempt.fence) {
+            return Err(self.failure(number, ExitCause::Cancelled, "revoked before it began", ""));
+        }
         let program = match &self.program {
-            RankProgram::Noop => return Ok((Vec::new(), AttemptTimes::default())),
+            RankProgram::Noop => return Ok(None),
             RankProgram::Child { program, args, environment } => Program { program, args, environment },
         };
         let Some(target) = self.target.borrow().clone() else {
             return Err(self.failure(number, ExitCause::Internal, "an assignment came before a welcome", ""));
         };
         let is_gang = assignment.ranks > 1;
-        let warm = match rank.take() {
-            Some(rank) if rank.is_for_gangs() == is_gang => Some(rank),
-            // What it has loaded is of no use for the other kind: models are split anew.
-            Some(other) => {
-                other.kill().await;
-                None
+        // What it has loaded is of no use for the other kind: models are split anew.
+        if let Some(other) = hand.rank.take_if(|rank| rank.is_for_gangs() != is_gang) {
+            other.kill().await;
+        }
+        if let Some(rank) = &hand.rank {
+            return Ok(Some((Arc::clone(rank), target)));
+        }
+        match Rank::start(program, self.threads, self.index, &self.scratch, is_gang).await {
+            Ok(rank) => {
+                hand.rank = Some(Arc::clone(&rank));
+                Ok(Some((rank, target)))
             }
-            None => None,
-        };
-        let warm = match warm {
-            Some(rank) => rank,
-            None => match Rank::start(program, self.threads, self.index, &self.scratch, is_gang).await {
-                Ok(rank) => rank,
-                Err(error) => {
-                    let message =
-                        format!("rank {number} on {}:{} did not start: {error}", self.worker, self.index);
-                    return Err(self.failure(
-                        number,
-                        ExitCause::Crashed,
-                        message,
-                        "run `croft doctor` on this machine",
-                    ));
-                }
-            },
+            Err(error) => {
+                let message =
+                    format!("rank {number} on {}:{} did not start: {error}", self.worker, self.index);
+                Err(self.failure(number, ExitCause::Crashed, message, "run `croft doctor` on this machine"))
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        ready: Result<Option<(Arc<Rank>, Target)>, Failure>,
+        assignment: Assignment,
+        mut revokes: mpsc::Receiver<Revoke>,
+        joins: watch::Receiver<Option<GangJoin>>,
+    ) -> (AttemptRef, Ending) {
+        let attempt = assignment.attempt.clone().unwrap_or_default();
+        let (rank, target) = match ready {
+            Ok(Some(ready)) => ready,
+            Ok(None) => return (attempt, Ok((Vec::<Artifact>::new(), AttemptTimes::default()))),
+            Err(failure) => return (attempt, Err(failure)),
         };
         let bench = Bench {
             worker: &self.worker,
@@ -184,16 +298,45 @@ impl Device {
             said: &self.progress,
             shutdown: &self.shutdown,
             checkpoint_ms: self.checkpoint_ms,
-            rank: number,
+            rank: attempt.rank,
             gang_address: self.gang_address,
-            joins: &self.joins,
+            joins: &joins,
         };
-        let (ending, after) = bench.run(warm, assignment, &mut self.revokes).await;
-        *rank = match after {
-            After::Warm(rank) => Some(*rank),
-            After::Gone => None,
+        let ending = bench.run(rank, &assignment, &mut revokes).await;
+        (attempt, ending)
+    }
+
+    /// Says which model is warm, when that has changed.
+    async fn tell_resident(&self, hand: &mut InHand) -> Result<(), mpsc::error::SendError<Said>> {
+        let now = hand.rank.as_ref().map_or_else(String::new, |rank| rank.resident());
+        if now == hand.resident {
+            return Ok(());
+        }
+        hand.resident.clone_from(&now);
+        let models = if now.is_empty() { Vec::new() } else { vec![now] };
+        self.said.send(Said::Resident(self.index, models)).await
+    }
+
+    async fn tell_end(
+        &self,
+        attempt: AttemptRef,
+        ending: Ending,
+    ) -> Result<(), mpsc::error::SendError<Said>> {
+        let message = match ending {
+            Ok((artifacts, times)) => convert::done(&attempt, artifacts, times),
+            Err(failure) => {
+                tracing::warn!(
+                    job = attempt.job,
+                    task = format!("{}/{}", attempt.layer, attempt.task),
+                    attempt = attempt.attempt,
+                    cause = failure.cause().as_str_name(),
+                    "{}",
+                    failure.message
+                );
+                convert::failed(&attempt, failure)
+            }
         };
-        ending
+        self.said.send(Said::Ended(attempt, Box::new(message))).await
     }
 
     fn failure(&self, rank: u32, cause: ExitCause, message: impl Into<String>, remedy: &str) -> Failure {
@@ -202,10 +345,11 @@ impl Device {
 }
 
 /// Returns when the idle rank has ended; never, where there is none.
-async fn ended(rank: &mut Option<Rank>) {
-    let Some(rank) = rank else { return std::future::pending().await };
-    // A rank that nothing was asked of has nothing to say but late words of an earlier render.
-    while rank.next().await.is_some() {}
+async fn ended(rank: Option<&Rank>) {
+    match rank {
+        Some(rank) => rank.ended().await,
+        None => std::future::pending().await,
+    }
 }
 
 #[cfg(test)]

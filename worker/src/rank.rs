@@ -1,40 +1,42 @@
-//! A rank's process: started with one end of a socket pair, watched, and ended. How it ended is told in words; whether
-//! another one is started is for its device to say.
+//! A rank's process: started with one end of a socket pair, watched, and ended. Several renders may be under way in it, each
+//! of which hears what is said of it alone. How the process ended is told in words; whether another one is started is for
+//! its device to say.
 
 mod log;
+mod render;
 
 use std::{
     io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::Path,
     process::{ExitStatus, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use command_fds::{CommandFdExt, FdMapping};
 use croft_proto::{
     frame,
-    v1::{FromRank, RankCancel, RankJoin, RankRender, Stage, ToRank, from_rank, to_rank},
+    v1::{FromRank, ToRank, from_rank, to_rank},
 };
 use tokio::{
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::{UnixStream, unix::OwnedWriteHalf},
     process::{Child, Command},
-    sync::mpsc,
+    sync::{Mutex, watch},
     task::JoinSet,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
-use self::log::Log;
+use self::{log::Log, render::Routes};
 use crate::scratch::Scratch;
+pub(crate) use render::Render;
 
 /// The descriptor that a rank finds its socket on.
 const FD: i32 = 3;
-/// Messages of a rank that wait to be read.
-const WAITING: usize = 64;
 /// What a fresh process gets to say that it is ready.
 const READY: Duration = Duration::from_secs(30);
 /// What an ended process gets to be gone.
@@ -51,37 +53,47 @@ pub(crate) struct Program<'a> {
     pub(crate) environment: &'a [(String, String)],
 }
 
-/// A running rank. Dropping it kills the process.
+/// A running rank. Dropping the last hold on it kills the process.
 #[derive(Debug)]
 pub(crate) struct Rank {
-    child: Child,
-    to: OwnedWriteHalf,
-    from: mpsc::Receiver<from_rank::What>,
-    log: Arc<Log>,
+    to: Mutex<OwnedWriteHalf>,
+    routes: Arc<Routes>,
+    renders: AtomicU64,
     engine_version: String,
-    renders: u64,
     is_for_gangs: bool,
-    /// The model of the newest render, and the one that is loaded; empty for none.
-    asked: String,
-    resident: String,
-    /// The reader of its socket.
-    _reader: JoinSet<()>,
-    /// The readers of its standard streams.
-    log_readers: JoinSet<()>,
+    log: Arc<Log>,
+    /// No other render is to begin in it.
+    is_spent: AtomicBool,
+    /// Somebody has taken its end upon him.
+    is_answered_for: AtomicBool,
+    kill: CancellationToken,
+    life: watch::Receiver<Life>,
+    /// The readers of its socket and of its log, and the warden of the process.
+    _tasks: JoinSet<()>,
+}
+
+#[derive(Debug)]
+enum Life {
+    Runs,
+    /// How it ended.
+    Ended(String),
+    /// And its log was read to the end.
+    Silent(String),
 }
 
 impl Rank {
-    /// Starts it with `--fd 3 --threads N --scratch DIR`, and `--gang` where it is to reach others, and waits until it is ready. Its log goes into the folder `logs`.
+    /// Starts it with `--fd 3 --threads N --scratch DIR`, and `--gang` where it is to reach others, and waits until it is
+    /// ready.
     pub(crate) async fn start(
         program: Program<'_>,
         threads: u32,
         device: u32,
         scratch: &Scratch,
         is_for_gangs: bool,
-    ) -> io::Result<Self> {
+    ) -> io::Result<Arc<Self>> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let (from_rank, to) = UnixStream::from_std(ours)?.into_split();
+        let (mut from, to) = UnixStream::from_std(ours)?.into_split();
         let mut command = Command::new(program.program);
         command
             .args(program.args)
@@ -101,39 +113,42 @@ impl Rank {
         // The command holds the rank's end of the socket open; the rank alone must.
         drop(command);
         let log = Arc::new(Log::open(scratch.logs(), device));
-        let mut log_readers = JoinSet::new();
+        let mut readers = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
             let log = Arc::clone(&log);
-            log_readers.spawn(async move { log.read(stdout).await });
+            readers.spawn(async move { log.read(stdout).await });
         }
         if let Some(stderr) = child.stderr.take() {
             let log = Arc::clone(&log);
-            log_readers.spawn(async move { log.read(stderr).await });
+            readers.spawn(async move { log.read(stderr).await });
         }
-        let (said, from) = mpsc::channel(WAITING);
-        let mut reader = JoinSet::new();
-        reader.spawn(listen(from_rank, said));
+        let kill = CancellationToken::new();
+        let (ends, life) = watch::channel(Life::Runs);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(guard(child, readers, kill.clone(), ends));
         let mut rank = Self {
-            child,
-            to,
-            from,
-            log,
+            to: Mutex::new(to),
+            routes: Arc::default(),
+            renders: AtomicU64::new(0),
             engine_version: String::new(),
-            renders: 0,
             is_for_gangs,
-            asked: String::new(),
-            resident: String::new(),
-            _reader: reader,
-            log_readers,
+            log,
+            is_spent: AtomicBool::new(false),
+            is_answered_for: AtomicBool::new(false),
+            kill,
+            life,
+            _tasks: tasks,
         };
-        match timeout(READY, rank.from.recv()).await {
-            Ok(Some(from_rank::What::Ready(ready))) => {
+        match timeout(READY, frame::receive(&mut from)).await {
+            Ok(Ok(Some(FromRank { what: Some(from_rank::What::Ready(ready)) }))) => {
                 rank.engine_version = ready.engine_version;
-                Ok(rank)
             }
-            Ok(_) => Err(io::Error::other(rank.how_it_ended().await)),
-            Err(_) => Err(io::Error::other(format!("it was not ready after {} s", READY.as_secs()))),
+            Ok(_) => return Err(io::Error::other(rank.how_it_ended().await)),
+            Err(_) => return Err(io::Error::other(format!("it was not ready after {} s", READY.as_secs()))),
         }
+        let routes = Arc::clone(&rank.routes);
+        rank._tasks.spawn(async move { routes.listen(from).await });
+        Ok(Arc::new(rank))
     }
 
     /// Whether it reaches the ranks of other workers; one that does not can be made to by starting another.
@@ -145,86 +160,82 @@ impl Rank {
         &self.engine_version
     }
 
-    /// Asks for a render; gives its number.
-    pub(crate) async fn render(&mut self, mut render: RankRender) -> Result<u64, frame::Error> {
-        self.renders += 1;
-        render.id = self.renders;
-        self.asked = render.recipe.as_ref().map_or_else(String::new, |recipe| recipe.model.clone());
-        let message = ToRank { what: Some(to_rank::What::Render(render)) };
-        frame::send(&mut self.to, &message).await?;
-        Ok(self.renders)
-    }
-
-    /// Tells a rank of a gang where all its ranks are.
-    pub(crate) async fn join(&mut self, id: u64, addresses: Vec<String>) -> Result<(), frame::Error> {
-        let message = ToRank { what: Some(to_rank::What::Join(RankJoin { id, addresses })) };
-        frame::send(&mut self.to, &message).await
-    }
-
-    /// Asks a render to end after its step.
-    pub(crate) async fn cancel(&mut self, id: u64) -> Result<(), frame::Error> {
-        let message = ToRank { what: Some(to_rank::What::Cancel(RankCancel { id })) };
-        frame::send(&mut self.to, &message).await
-    }
-
-    /// What it says next; `None` when it has ended. Dropped half-way it loses nothing.
-    pub(crate) async fn next(&mut self) -> Option<from_rank::What> {
-        let said = self.from.recv().await;
-        if let Some(from_rank::What::Progress(progress)) = &said {
-            match progress.stage() {
-                // The old weights go before the new ones come.
-                Stage::Load => self.resident.clear(),
-                Stage::Encode | Stage::Denoise | Stage::Decode => self.resident.clone_from(&self.asked),
-                Stage::Save | Stage::Unspecified => {}
-            }
-        }
-        said
-    }
-
     /// The model that it has loaded, as recipes name it; empty for none.
-    pub(crate) fn resident(&self) -> &str {
-        &self.resident
+    pub(crate) fn resident(&self) -> String {
+        self.routes.resident()
     }
 
-    /// Ends the process at once.
-    pub(crate) async fn kill(mut self) {
+    /// Nothing more is to begin in it: its engine panicked, or may have.
+    pub(crate) fn retire(&self) {
+        self.is_spent.store(true, Ordering::Relaxed);
+        self.answer_for();
+    }
+
+    /// Whether nothing more is to begin in it.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.is_spent.load(Ordering::Relaxed) || !matches!(*self.life.borrow(), Life::Runs)
+    }
+
+    /// Whether the caller is the first to account for the end of the process: it is one end, however many renders it
+    /// takes with it, and costs one of them a try.
+    pub(crate) fn answer_for(&self) -> bool {
+        !self.is_answered_for.swap(true, Ordering::Relaxed)
+    }
+
+    /// Ends the process at once, and what renders in it.
+    pub(crate) async fn kill(&self) {
+        self.retire();
+        self.kill.cancel();
         // One that is gone already is what was wanted.
-        let _ = self.child.start_kill();
-        let _ = timeout(GONE, self.child.wait()).await;
+        let _ = timeout(GONE, self.life.clone().wait_for(|life| !matches!(life, Life::Runs))).await;
+    }
+
+    /// Returns when its process has ended.
+    pub(crate) async fn ended(&self) {
+        let _ = self.life.clone().wait_for(|life| !matches!(life, Life::Runs)).await;
     }
 
     /// Of a rank that went silent: how its process ended, with the last it said.
-    pub(crate) async fn how_it_ended(&mut self) -> String {
-        let how = match timeout(GONE, self.child.wait()).await {
-            Ok(Ok(status)) => words(status),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "it closed its socket and stayed".to_owned(),
+    pub(crate) async fn how_it_ended(&self) -> String {
+        let mut life = self.life.clone();
+        let silent = life.wait_for(|life| matches!(life, Life::Silent(_)));
+        let how = match timeout(GONE + LAST_WORDS, silent).await {
+            Ok(Ok(life)) => match &*life {
+                Life::Ended(how) | Life::Silent(how) => how.clone(),
+                Life::Runs => unreachable!("it was waited for"),
+            },
+            Ok(Err(_)) | Err(_) => "it closed its socket and stayed".to_owned(),
         };
-        // Its last words may still be in the pipe.
-        let read = async { while self.log_readers.join_next().await.is_some() {} };
-        let _ = timeout(LAST_WORDS, read).await;
         let last = self.log.last();
         if last.is_empty() { how } else { format!("{how}; it said: {last}") }
     }
+
+    async fn say(&self, what: to_rank::What) -> Result<(), frame::Error> {
+        frame::send(&mut *self.to.lock().await, &ToRank { what: Some(what) }).await
+    }
 }
 
-async fn listen(mut stream: OwnedReadHalf, said: mpsc::Sender<from_rank::What>) {
-    loop {
-        match frame::receive(&mut stream).await {
-            Ok(Some(FromRank { what: Some(what) })) => {
-                if said.send(what).await.is_err() {
-                    return;
-                }
-            }
-            // Of a newer rank.
-            Ok(Some(FromRank { what: None })) => {}
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(%error, "a rank is not understood");
-                return;
-            }
+/// Waits for the end of the process, or brings it about.
+async fn guard(
+    mut child: Child,
+    mut readers: JoinSet<()>,
+    kill: CancellationToken,
+    ends: watch::Sender<Life>,
+) {
+    let ended = tokio::select! {
+        ended = child.wait() => ended,
+        () = kill.cancelled() => {
+            // One that is gone already is what was wanted.
+            let _ = child.start_kill();
+            child.wait().await
         }
-    }
+    };
+    let how = ended.map_or_else(|error| error.to_string(), words);
+    ends.send_replace(Life::Ended(how.clone()));
+    // Its last words may still be in the pipe.
+    let read = async { while readers.join_next().await.is_some() {} };
+    let _ = timeout(LAST_WORDS, read).await;
+    ends.send_replace(Life::Silent(how));
 }
 
 fn words(status: ExitStatus) -> String {

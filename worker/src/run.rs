@@ -16,7 +16,7 @@ use crate::{
     Config, Error,
     backoff::Backoff,
     config::DEVICES_MAX,
-    device::{Device, Orders, WAITING},
+    device::{self, Device},
     inventory,
     journal::Journal,
     nimby,
@@ -56,10 +56,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let mut tasks = JoinSet::new();
     let mut devices = Vec::new();
     for index in 0..count {
-        let (assignments, given) = mpsc::channel(WAITING);
-        let (revokes, revoked) = mpsc::channel(WAITING);
-        let (joins, joined) = watch::channel(None);
-        devices.push(Orders { assignments, revokes, joins });
+        let (told, inbox) = device::orders();
+        devices.push(told);
         let device = Device {
             index,
             worker: Arc::clone(&worker),
@@ -67,16 +65,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
             program: config.rank.clone(),
             scratch: Arc::clone(&scratch),
             target: targets.clone(),
-            assignments: given,
-            revokes: revoked,
-            joins: joined,
             said: said.clone(),
             progress: progress.clone(),
             shutdown: stop.clone(),
             checkpoint_ms: config.checkpoint_ms,
             gang_address,
         };
-        tasks.spawn(device.run());
+        tasks.spawn(device.run(inbox));
     }
     let (owner, nimby) = watch::channel(nimby::read(&config.data_dir));
     tasks.spawn(nimby::look(config.data_dir.clone(), owner));

@@ -233,7 +233,8 @@ impl Hands {
         let Some(rank) = join.attempt.as_ref().map(|attempt| (attempt.fence, attempt.rank)) else { return };
         let device = self.running.get(&rank).map(|(_, device)| *device);
         if let Some(orders) = device.and_then(|device| self.devices.get(device as usize)) {
-            orders.joins.send_replace(Some(join));
+            // What does not go in is said again.
+            let _ = orders.joins.try_send(join);
         }
     }
 

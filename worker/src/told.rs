@@ -33,8 +33,13 @@ pub(crate) fn step() -> String {
 
 /// Says that the first render wrote `files`.
 pub(crate) fn done(files: &[&str]) -> String {
+    done_of(1, files)
+}
+
+/// Says that render `id` wrote `files`.
+pub(crate) fn done_of(id: u64, files: &[&str]) -> String {
     let files = files.iter().map(|&name| name.to_owned()).collect();
-    say(What::Done(RankDone { id: 1, files, ..RankDone::default() }))
+    say(What::Done(RankDone { id, files, ..RankDone::default() }))
 }
 
 /// Stays, and does nothing any more.

@@ -1,8 +1,19 @@
-//! One engine and its warm model: a recipe in, files out.
+//! One engine and its warm model: a recipe in, files out. Several renders of the one model may be under way, each in a
+//! thread of its own, and take turns on the device.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Instant,
+};
 
-use croft_engine::{checkpoint, parallel::Split, pipelines::Pipeline, progress::Stage, request::Request};
+use croft_engine::{
+    checkpoint,
+    parallel::{Split, Turns},
+    pipelines::Pipeline,
+    progress::Stage,
+    request::Request,
+};
 use croft_proto::v1::{AttemptTimes, ExitCause, RankDone, RankFailed, RankRender, RankResumed, Recipe};
 
 use crate::{
@@ -16,13 +27,36 @@ const NOOP: &str = "builtin://noop";
 
 #[derive(Debug, Default)]
 pub(crate) struct Engine {
+    warm: Mutex<Warm>,
+    /// A render has given the model back.
+    given_back: Condvar,
+    turns: Turns,
+}
+
+/// What is loaded, and how many renders use it.
+#[derive(Debug, Default)]
+struct Warm {
     /// The model as the recipe names it, and its pipeline.
-    warm: Option<(String, Pipeline)>,
+    model: Option<(String, Arc<Pipeline>)>,
+    renders: usize,
+}
+
+/// The warm model in the hands of a render.
+struct Lent<'a> {
+    engine: &'a Engine,
+    pipeline: Arc<Pipeline>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.engine.warm.lock().unwrap_or_else(PoisonError::into_inner).renders -= 1;
+        self.engine.given_back.notify_all();
+    }
 }
 
 impl Engine {
     pub(crate) fn render(
-        &mut self,
+        &self,
         render: &RankRender,
         observer: &mut dyn Tells,
     ) -> Result<RankDone, RankFailed> {
@@ -43,7 +77,7 @@ impl Engine {
             let began = Instant::now();
             let gang = render.gang.as_ref();
             let split = gang::split(gang);
-            let pipeline = self.warm(recipe, &split, observer).map_err(|error| match error {
+            let lent = self.warm(recipe, &split, observer).map_err(|error| match error {
                 Cold::Engine(error) => convert::failed(render.id, &error),
                 Cold::Differs { here } => fail(
                     ExitCause::ModelCorrupt,
@@ -54,8 +88,11 @@ impl Engine {
                     "copy the model folder again, or submit the job anew with the changed model",
                 ),
             })?;
+            let pipeline = &lent.pipeline;
             times.load_ms = elapsed(began);
-            let mut group = gang::join(gang, render.id, &split, observer)?;
+            let group = gang::join(gang, render.id, &split, observer)?;
+            // From here on it has the device to itself whenever it computes, to the last file.
+            let mut group = group.in_turns(&self.turns, observer.waits());
             let params = convert::params(recipe);
             let request = Request::from_params(
                 pipeline.card(),
@@ -91,29 +128,33 @@ impl Engine {
         Ok(RankDone { id: render.id, files, times: Some(times), peak_memory_bytes, resumed })
     }
 
-    /// The part of the recipe's model that `split` gives it, loaded unless it is the warm one.
-    fn warm(
-        &mut self,
-        recipe: &Recipe,
-        split: &Split,
-        observer: &mut dyn Tells,
-    ) -> Result<&mut Pipeline, Cold> {
-        let fits = |(model, pipeline): &(String, Pipeline)| {
+    /// The part of the recipe's model that `split` gives it, loaded unless it is the warm one; then not before the renders
+    /// of the warm one have ended.
+    fn warm(&self, recipe: &Recipe, split: &Split, observer: &mut dyn Tells) -> Result<Lent<'_>, Cold> {
+        let fits = |(model, pipeline): &(String, Arc<Pipeline>)| {
             *model == recipe.model
                 && pipeline.card().digest == recipe.model_digest
                 && pipeline.split() == split
         };
-        if !self.warm.as_ref().is_some_and(fits) {
+        // Held while it loads: whoever else wants the model waits for it here.
+        let mut warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
+        while warm.renders > 0 && !warm.model.as_ref().is_some_and(fits) {
+            warm = self.given_back.wait(warm).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !warm.model.as_ref().is_some_and(fits) {
             // The old weights go first: two models at once may not fit.
-            self.warm = None;
+            warm.model = None;
             observer.stage(Stage::Load);
             let card = croft_engine::card::card(&recipe.model)?;
             if card.digest != recipe.model_digest {
                 return Err(Cold::Differs { here: card.digest });
             }
-            self.warm = Some((recipe.model.clone(), Pipeline::load_split(&recipe.model, card, split)?));
+            let pipeline = Arc::new(Pipeline::load_split(&recipe.model, card, split)?);
+            warm.model = Some((recipe.model.clone(), pipeline));
         }
-        Ok(&mut self.warm.as_mut().expect("it was just loaded").1)
+        let pipeline = Arc::clone(&warm.model.as_ref().expect("it was just loaded").1);
+        warm.renders += 1;
+        Ok(Lent { engine: self, pipeline })
     }
 }
 

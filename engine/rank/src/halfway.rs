@@ -22,6 +22,9 @@ pub(crate) trait Tells: Observer {
     /// The other ranks reach this one here.
     fn listens(&mut self, address: &str);
 
+    /// Tells that the render waits: for its turn on the device, or for a rank that waits for its own.
+    fn waits(&self) -> Box<dyn FnMut() + Send>;
+
     /// Waits for the addresses of all ranks; `None` when it was cancelled or they did not come in time.
     fn joined(&mut self, wait: Duration) -> Option<Vec<String>>;
 }

@@ -1,7 +1,8 @@
 //! A rank: one process around one engine, the child of a worker, spoken to over an inherited Unix socket.
 //!
-//! One thread reads what the worker says, one renders. The loaded model stays warm from clip to clip. A rank knows
-//! recipes and folders; jobs, stores and networks are the worker's.
+//! One thread reads what the worker says, one starts and ends renders, and each render has one. Several are under way where
+//! ranks share a model layer by layer; they take turns on the device. The loaded model stays warm from clip to clip. A rank
+//! knows recipes and folders; jobs, stores and networks are the worker's.
 
 pub mod confine;
 mod convert;

@@ -1,12 +1,13 @@
-//! The conversation with the worker: renders are taken one after the other, a cancel at any time.
+//! The conversation with the worker: renders may be asked for while others are under way, a cancel at any time.
 
 use std::{
+    collections::BTreeMap,
     io,
     os::unix::net::UnixStream,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
         mpsc,
     },
     thread,
@@ -17,14 +18,16 @@ use croft_engine::progress::{Observer, Stage};
 use croft_proto::{
     PROTOCOL, frame,
     v1::{
-        ExitCause, FromRank, RankCheckpoint, RankFailed, RankJoin, RankListens, RankProgress, RankReady,
-        RankRender, ToRank, from_rank, to_rank,
+        self, ExitCause, FromRank, RankCheckpoint, RankFailed, RankJoin, RankListens, RankProgress,
+        RankReady, RankRender, ToRank, from_rank, to_rank,
     },
 };
 
 use crate::{convert, engine::Engine, halfway::Tells};
 
-/// Renders that may wait; a worker sends the next one when the last was answered.
+/// Renders under way; a worker asks for as many as ranks share a model, at most.
+const RENDERS_MAX: usize = 64;
+/// Words that wait for the one who starts and ends renders.
 const WAITING_MAX: usize = 4;
 /// A rank that waits for others looks this often whether it still should.
 const LOOK: Duration = Duration::from_millis(50);
@@ -53,48 +56,88 @@ pub fn serve(
     closed: impl FnOnce(&Result<(), Error>) + Send + 'static,
 ) -> Result<(), Error> {
     let reader = stream.try_clone().map_err(Error::Socket)?;
-    let worker = Worker { stream: Arc::new(Mutex::new(stream)), cancelled: Arc::new(AtomicU64::new(0)) };
+    let worker = Arc::new(Worker { stream: Mutex::new(stream), renders: Mutex::default() });
     worker.say(from_rank::What::Ready(RankReady {
         protocol: PROTOCOL,
         engine_version: env!("CARGO_PKG_VERSION").to_owned(),
     }))?;
-    let (renders, waiting) = mpsc::sync_channel(WAITING_MAX);
-    let (joins, joined) = mpsc::sync_channel(WAITING_MAX);
-    let cancelled = Arc::clone(&worker.cancelled);
+    let (say, told) = mpsc::sync_channel(WAITING_MAX);
+    let (listener, asks) = (Arc::clone(&worker), say.clone());
     let listening = thread::spawn(move || {
-        let ended = listen(reader, &renders, &joins, &cancelled);
+        let ended = listen(reader, &listener, &asks);
         // Whatever renders now renders for nobody.
-        cancelled.store(u64::MAX, Ordering::Relaxed);
-        drop(renders);
+        listener.cancel_all();
+        let _ = asks.send(Word::Closed);
         closed(&ended);
         ended
     });
-    let mut engine = Engine::default();
-    for render in waiting {
-        answer(&mut engine, &worker, &joined, &render)?;
+    let engine = Arc::new(Engine::default());
+    let mut renders = BTreeMap::new();
+    let mut is_open = true;
+    while is_open || !renders.is_empty() {
+        match told.recv().expect("it holds a sender itself") {
+            Word::Asked(render, _) if renders.len() == RENDERS_MAX => {
+                worker.close(render.id);
+                worker.say(from_rank::What::Failed(too_many(render.id)))?;
+            }
+            Word::Asked(render, desk) => {
+                let (engine, worker, ends) = (Arc::clone(&engine), Arc::clone(&worker), say.clone());
+                let id = render.id;
+                let under_way = thread::Builder::new().name(format!("render-{id}")).spawn(move || {
+                    let ended = answer(&engine, &worker, &desk, &render);
+                    worker.close(id);
+                    // Nobody listens any more after another one's panic.
+                    let _ = ends.send(Word::Ended(id, ended));
+                });
+                renders.insert(id, under_way.map_err(|error| Error::Threads(error.to_string()))?);
+            }
+            Word::Ended(id, ended) => {
+                // What a panic left behind is not trusted with the others either: the process ends, and they with it.
+                ended?;
+                if let Some(render) = renders.remove(&id) {
+                    render.join().map_err(|panic| Error::Panicked(convert::words(&*panic)))?;
+                }
+            }
+            Word::Closed => is_open = false,
+        }
     }
     listening.join().map_err(|_| Error::Panicked("while listening".to_owned()))?
 }
 
+/// What the one who starts and ends renders is told.
+enum Word {
+    Asked(RankRender, Arc<Desk>),
+    Ended(u64, Result<(), Error>),
+    /// The worker says nothing more.
+    Closed,
+}
+
+fn too_many(id: u64) -> RankFailed {
+    RankFailed {
+        id,
+        cause: ExitCause::Internal.into(),
+        message: format!("it was asked for more than {RENDERS_MAX} renders at once"),
+        remedy: "update the worker".to_owned(),
+        ..RankFailed::default()
+    }
+}
+
 /// Reads until the worker has nothing more to say.
-fn listen(
-    mut stream: UnixStream,
-    renders: &mpsc::SyncSender<RankRender>,
-    joins: &mpsc::SyncSender<RankJoin>,
-    cancelled: &AtomicU64,
-) -> Result<(), Error> {
+fn listen(mut stream: UnixStream, worker: &Worker, asks: &mpsc::SyncSender<Word>) -> Result<(), Error> {
     while let Some(message) = frame::read::<ToRank>(&mut stream)? {
         match message.what {
-            Some(to_rank::What::Render(render)) => match renders.send(render) {
-                Ok(()) => {}
-                // The engine panicked, and the process is on its way out.
-                Err(_) => return Ok(()),
-            },
-            Some(to_rank::What::Cancel(cancel)) => {
-                cancelled.fetch_max(cancel.id, Ordering::Relaxed);
+            Some(to_rank::What::Render(render)) => {
+                let desk = worker.open(render.id);
+                // Where nobody takes it an engine panicked, and the process is on its way out.
+                if asks.send(Word::Asked(render, desk)).is_err() {
+                    return Ok(());
+                }
             }
-            // More than it can read are repetitions.
-            Some(to_rank::What::Join(join)) => drop(joins.try_send(join)),
+            Some(to_rank::What::Cancel(cancel)) => worker.at(cancel.id, Desk::cancel),
+            Some(to_rank::What::Join(join)) => worker.at(join.id, |desk| {
+                // More than it can read are repetitions.
+                let _ = desk.tell.try_send(join.clone());
+            }),
             Some(to_rank::What::Shutdown(_)) => return Ok(()),
             // A newer worker's message: nothing this rank can do.
             None => {}
@@ -103,12 +146,7 @@ fn listen(
     Ok(())
 }
 
-fn answer(
-    engine: &mut Engine,
-    worker: &Worker,
-    joins: &mpsc::Receiver<RankJoin>,
-    render: &RankRender,
-) -> Result<(), Error> {
+fn answer(engine: &Engine, worker: &Arc<Worker>, desk: &Desk, render: &RankRender) -> Result<(), Error> {
     let span = tracing::info_span!(
         "render",
         job = render.job,
@@ -117,7 +155,7 @@ fn answer(
         rank = render.gang.as_ref().map_or(0, |gang| gang.rank)
     );
     let _entered = span.enter();
-    let mut watched = Watched { worker, joins, id: render.id };
+    let mut watched = Watched { worker, desk, at: Arc::default(), id: render.id };
     // The engine is dropped with the process after a panic, so nothing half-made in it is seen again.
     match catch_unwind(AssertUnwindSafe(|| engine.render(render, &mut watched))) {
         Ok(Ok(done)) => worker.say(from_rank::What::Done(done)),
@@ -139,11 +177,23 @@ fn answer(
     }
 }
 
-/// The other end.
+/// The other end, and what it has said of each render that is not over.
 struct Worker {
-    stream: Arc<Mutex<UnixStream>>,
-    /// The newest render that was cancelled; render ids rise.
-    cancelled: Arc<AtomicU64>,
+    stream: Mutex<UnixStream>,
+    renders: Mutex<BTreeMap<u64, Arc<Desk>>>,
+}
+
+/// Where a render finds what is said to it.
+struct Desk {
+    cancelled: AtomicBool,
+    tell: mpsc::SyncSender<RankJoin>,
+    joins: Mutex<mpsc::Receiver<RankJoin>>,
+}
+
+impl Desk {
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Worker {
@@ -151,18 +201,47 @@ impl Worker {
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(frame::write(&mut *stream, &FromRank { what: Some(what) })?)
     }
+
+    fn open(&self, id: u64) -> Arc<Desk> {
+        let (tell, joins) = mpsc::sync_channel(1);
+        let desk = Arc::new(Desk { cancelled: AtomicBool::new(false), tell, joins: Mutex::new(joins) });
+        self.desks().insert(id, Arc::clone(&desk));
+        desk
+    }
+
+    fn close(&self, id: u64) {
+        self.desks().remove(&id);
+    }
+
+    /// Nothing for a render that is over.
+    fn at(&self, id: u64, act: impl FnOnce(&Desk)) {
+        if let Some(desk) = self.desks().get(&id) {
+            act(desk);
+        }
+    }
+
+    fn cancel_all(&self) {
+        self.desks().values().for_each(|desk| desk.cancel());
+    }
+
+    fn desks(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Desk>>> {
+        self.renders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Tells the worker where a render is.
 struct Watched<'a> {
-    worker: &'a Worker,
-    joins: &'a mpsc::Receiver<RankJoin>,
+    worker: &'a Arc<Worker>,
+    desk: &'a Desk,
+    /// What was told last.
+    at: Arc<Mutex<RankProgress>>,
     id: u64,
 }
 
 impl Watched<'_> {
     fn tell(&self, stage: Stage, step: u32, steps: u32) {
         let progress = RankProgress { id: self.id, stage: convert::stage(stage).into(), step, steps };
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = progress;
         // A worker that is gone shows at the next read; progress is nobody's loss.
         let _ = self.worker.say(from_rank::What::Progress(progress));
     }
@@ -181,13 +260,25 @@ impl Tells for Watched<'_> {
         let _ = self.worker.say(from_rank::What::Listens(listens));
     }
 
+    fn waits(&self) -> Box<dyn FnMut() + Send> {
+        let (worker, at) = (Arc::clone(self.worker), Arc::clone(&self.at));
+        // It has its part of the model by now, and the prompt comes next.
+        let next = RankProgress { id: self.id, stage: v1::Stage::Encode.into(), ..RankProgress::default() };
+        *at.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        // It is where it was, and not stuck there.
+        Box::new(move || {
+            let at = *at.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = worker.say(from_rank::What::Progress(at));
+        })
+    }
+
     fn joined(&mut self, wait: Duration) -> Option<Vec<String>> {
+        let joins = self.desk.joins.lock().unwrap_or_else(PoisonError::into_inner);
         let until = Instant::now() + wait;
         while Instant::now() < until && !self.cancelled() {
-            match self.joins.recv_timeout(LOOK) {
-                Ok(join) if join.id == self.id => return Some(join.addresses),
-                // Of an earlier render.
-                Ok(_) | Err(mpsc::RecvTimeoutError::Timeout) => {}
+            match joins.recv_timeout(LOOK) {
+                Ok(join) => return Some(join.addresses),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => return None,
             }
         }
@@ -205,6 +296,6 @@ impl Observer for Watched<'_> {
     }
 
     fn cancelled(&self) -> bool {
-        self.worker.cancelled.load(Ordering::Relaxed) >= self.id
+        self.desk.cancelled.load(Ordering::Relaxed)
     }
 }

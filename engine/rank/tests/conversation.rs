@@ -1,13 +1,15 @@
 //! A rank spoken to over its socket, as a worker does.
 
-use std::{net::Ipv4Addr, os::unix::net::UnixStream, path::Path, thread, time::Duration};
+use std::{
+    collections::BTreeMap, net::Ipv4Addr, os::unix::net::UnixStream, path::Path, thread, time::Duration,
+};
 
 use croft_engine::parallel::{Listener, Peer, Roll, Token};
 use croft_proto::{
     frame,
     v1::{
         ExitCause, FromRank, OutputPlan, ParamValue, RankCancel, RankDone, RankFailed, RankGang, RankJoin,
-        RankRender, Recipe, ToRank, from_rank, param_value, to_rank,
+        RankRender, Recipe, SplitMode, ToRank, from_rank, param_value, to_rank,
     },
 };
 
@@ -32,6 +34,35 @@ impl Rank {
         frame::write(&mut self.stream, &ToRank { what: Some(what) }).expect("it listens");
     }
 
+    /// What it says of each of several renders, until they have ended; by number.
+    fn endings(&mut self, ids: &[u64]) -> BTreeMap<u64, Result<RankDone, RankFailed>> {
+        self.endings_with_cancel(ids, 0)
+    }
+
+    /// The same; render `cancelled` is cancelled after its first step.
+    fn endings_with_cancel(
+        &mut self,
+        ids: &[u64],
+        cancelled: u64,
+    ) -> BTreeMap<u64, Result<RankDone, RankFailed>> {
+        let mut ended = BTreeMap::new();
+        while ended.len() < ids.len() {
+            let message: FromRank = frame::read(&mut self.stream).expect("whole").expect("it answers");
+            match message.what.expect("a known message") {
+                from_rank::What::Done(done) => drop(ended.insert(done.id, Ok(done))),
+                from_rank::What::Failed(failed) => drop(ended.insert(failed.id, Err(failed))),
+                from_rank::What::Progress(at) => {
+                    assert!(ids.contains(&at.id), "{at:?}");
+                    if (at.id, at.step) == (cancelled, 1) {
+                        self.say(to_rank::What::Cancel(RankCancel { id: cancelled }));
+                    }
+                }
+                _ => {}
+            }
+        }
+        ended
+    }
+
     /// The end of the render, and the steps told before it.
     fn ending(&mut self) -> (Result<RankDone, RankFailed>, Vec<u32>) {
         let mut steps = Vec::new();
@@ -48,13 +79,14 @@ impl Rank {
         }
     }
 
-    /// Where it can be reached, once it has loaded.
-    fn listens(&mut self) -> String {
+    /// Where render `id` can be reached, once the model is loaded.
+    fn listens(&mut self, id: u64) -> String {
         loop {
             let message: FromRank = frame::read(&mut self.stream).expect("whole").expect("it answers");
             match message.what.expect("a known message") {
-                from_rank::What::Progress(progress) if progress.steps == 0 => {}
-                from_rank::What::Listens(at) => return at.address,
+                // Of others, too, that are under way.
+                from_rank::What::Progress(progress) if progress.steps == 0 || progress.id != id => {}
+                from_rank::What::Listens(at) if at.id == id => return at.address,
                 other => panic!("{other:?}"),
             }
         }
@@ -119,15 +151,26 @@ fn gang(rank: u32, ranks: u32) -> Option<RankGang> {
     Some(RankGang { rank, ranks, token, generation: 5, host: "127.0.0.1".to_owned(), mode: 0 })
 }
 
+/// One that has some of the layers.
+fn stage(rank: u32, ranks: u32) -> Option<RankGang> {
+    Some(RankGang { mode: SplitMode::Layers.into(), ..gang(rank, ranks)? })
+}
+
 /// Two ranks that were told of each other, each rendering clip `id` in its folder.
 fn two_that_render(ranks: &mut [Rank; 2], id: u64, steps: u32, scratch: &Path) {
+    two_that_share(ranks, gang, render(id, "builtin://shapes", steps, scratch));
+}
+
+/// The same by any way to share.
+fn two_that_share(ranks: &mut [Rank; 2], share: fn(u32, u32) -> Option<RankGang>, clip: RankRender) {
+    let (id, scratch) = (clip.id, Path::new(&clip.scratch));
     for (number, rank) in (0..).zip(ranks.iter_mut()) {
         let folder = scratch.join(number.to_string());
         std::fs::create_dir_all(&folder).expect("made");
-        let part = RankRender { gang: gang(number, 2), ..render(id, "builtin://shapes", steps, &folder) };
-        rank.say(to_rank::What::Render(part));
+        let scratch = folder.display().to_string();
+        rank.say(to_rank::What::Render(RankRender { gang: share(number, 2), scratch, ..clip.clone() }));
     }
-    let addresses: Vec<String> = ranks.iter_mut().map(Rank::listens).collect();
+    let addresses: Vec<String> = ranks.iter_mut().map(|rank| rank.listens(id)).collect();
     for rank in ranks {
         rank.say(to_rank::What::Join(RankJoin { id, addresses: addresses.clone() }));
     }
@@ -154,6 +197,54 @@ fn two_ranks_render_one_clip_and_rank_0_alone_writes_it() {
     ranks.into_iter().for_each(Rank::end);
 }
 
+/// A clip of its own seed, in a folder of its own.
+fn shot(id: u64, steps: u32, scratch: &Path) -> RankRender {
+    let mut shot = render(id, "builtin://shapes", steps, &scratch.join(id.to_string()));
+    shot.recipe.as_mut().expect("a recipe").seed = id;
+    shot
+}
+
+#[test]
+fn two_ranks_render_several_clips_at_once_as_they_render_them_alone() {
+    const STEPS: u32 = 6;
+    let scratch = tempfile::tempdir().expect("scratch");
+    let [alone, together] = ["alone", "together"].map(|name| scratch.path().join(name));
+    let mut ranks = [Rank::start(), Rank::start()];
+    for id in [1, 2] {
+        two_that_share(&mut ranks, stage, shot(id, STEPS, &alone));
+        for rank in &mut ranks {
+            rank.ending().0.expect("it renders");
+        }
+    }
+    for id in [1, 2] {
+        two_that_share(&mut ranks, stage, shot(id, STEPS, &together));
+    }
+    let files = ranks[0].endings(&[1, 2]);
+    ranks[1].endings(&[1, 2]).into_values().for_each(|end| drop(end.expect("it renders its part")));
+    for (id, end) in files {
+        for file in end.expect("it renders").files {
+            let read = |of: &Path| std::fs::read(of.join(format!("{id}/0/{file}"))).expect("a file");
+            assert_eq!(read(&alone), read(&together), "{file} of clip {id}");
+        }
+    }
+    ranks.into_iter().for_each(Rank::end);
+}
+
+#[test]
+fn a_cancel_ends_the_clip_that_it_names_and_no_other() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let mut ranks = [Rank::start(), Rank::start()];
+    for (id, steps) in [(1, 3), (2, STEPS_MANY)] {
+        two_that_share(&mut ranks, stage, shot(id, steps, scratch.path()));
+    }
+    for rank in &mut ranks {
+        let ended = rank.endings_with_cancel(&[1, 2], 2);
+        assert!(ended[&1].is_ok(), "{ended:?}");
+        assert_eq!(ended[&2].as_ref().expect_err("it was cancelled").cause(), ExitCause::Cancelled);
+    }
+    ranks.into_iter().for_each(Rank::end);
+}
+
 #[test]
 fn a_rank_whose_gang_broke_says_so_and_renders_with_others_again() {
     let scratch = tempfile::tempdir().expect("scratch");
@@ -161,7 +252,7 @@ fn a_rank_whose_gang_broke_says_so_and_renders_with_others_again() {
     let part = RankRender { gang: gang(0, 2), ..render(1, "builtin://shapes", 2, scratch.path()) };
     stays.say(to_rank::What::Render(part));
     let here = Listener::bind(Ipv4Addr::LOCALHOST.into()).expect("a port");
-    let addresses = [stays.listens(), here.address().expect("bound").to_string()];
+    let addresses = [stays.listens(1), here.address().expect("bound").to_string()];
     let peer = |at: &String| Peer { address: at.parse().expect("an address"), share: 1 };
     let peers = addresses.iter().map(peer).collect();
     stays.say(to_rank::What::Join(RankJoin { id: 1, addresses: addresses.to_vec() }));
@@ -182,7 +273,7 @@ fn a_rank_that_waits_for_others_can_be_cancelled() {
     let mut rank = Rank::start();
     let part = RankRender { gang: gang(1, 2), ..render(1, "builtin://shapes", 2, scratch.path()) };
     rank.say(to_rank::What::Render(part));
-    rank.listens();
+    rank.listens(1);
     rank.say(to_rank::What::Cancel(RankCancel { id: 1 }));
     assert_eq!(rank.ending().0.expect_err("it was cancelled").cause(), ExitCause::Cancelled);
     rank.end();

@@ -4,11 +4,16 @@
 //! of the ranks, each part of them by one rank, so that they are the same bytes on all ranks, over threads and over
 //! TCP, and each time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use half::bf16;
 
-use super::{Broken, Mode, Split, tcp::Mesh, threads::Seat};
+use super::{
+    Broken, Mode, SIGN, Split,
+    tcp::Mesh,
+    threads::Seat,
+    turn::{Turn, Turns},
+};
 
 /// A step that takes longer than this many times the longest so far is not waited for.
 const STEPS_WAITED: u32 = 3;
@@ -22,9 +27,31 @@ const WAIT_READING: Duration = Duration::from_secs(600);
 /// One rank's hold on its gang.
 #[derive(Debug)]
 pub struct Group {
+    /// Given up first when this is dropped: saying goodbye needs none.
+    turn: Option<Turn>,
     split: Split,
     wire: Wire,
     wait: Duration,
+    idle: Duration,
+    hears: Hears,
+}
+
+/// Who hears that this rank waits.
+#[derive(Default)]
+struct Hears(Option<Box<dyn FnMut() + Send>>);
+
+impl Hears {
+    fn waits(&mut self) {
+        if let Some(hears) = &mut self.0 {
+            hears();
+        }
+    }
+}
+
+impl std::fmt::Debug for Hears {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Hears(…)" } else { "Hears" })
+    }
 }
 
 #[derive(Debug)]
@@ -129,22 +156,43 @@ impl Number for bf16 {
 impl Group {
     /// Of one.
     pub fn solo() -> Self {
-        Self { split: Split::whole(), wire: Wire::Solo, wait: WAIT_FIRST }
+        Self::new(Split::whole(), Wire::Solo)
+    }
+
+    fn new(split: Split, wire: Wire) -> Self {
+        Self { turn: None, split, wire, wait: WAIT_FIRST, idle: Duration::ZERO, hears: Hears::default() }
     }
 
     /// Ranks in this process, one a thread, each with an equal share.
     pub fn threads(ranks: usize) -> Vec<Self> {
         let seats = super::threads::seats(ranks).into_iter().enumerate();
-        let group = |(rank, seat)| Self {
-            split: Split::equal(rank, ranks),
-            wire: Wire::Threads(seat),
-            wait: WAIT_FIRST,
-        };
-        seats.map(group).collect()
+        seats.map(|(rank, seat)| Self::new(Split::equal(rank, ranks), Wire::Threads(seat))).collect()
     }
 
     pub(super) fn tcp(split: Split, mesh: Mesh) -> Self {
-        Self { split, wire: Wire::Tcp(mesh), wait: WAIT_FIRST }
+        Self::new(split, Wire::Tcp(mesh))
+    }
+
+    /// Shares its device with other renders, one of which computes at a time: waits for its turn now, and stands aside for
+    /// them while it waits for other ranks. `waits` is called now and then while it waits for either.
+    ///
+    /// It has the turn until it is dropped, also where it is alone.
+    #[must_use]
+    pub fn in_turns(mut self, turns: &Turns, waits: Box<dyn FnMut() + Send>) -> Self {
+        self.hears = Hears(Some(waits));
+        self.turn = Some(Turn::of(turns));
+        self.take_turn();
+        self
+    }
+
+    fn take_turn(&mut self) {
+        let Self { turn: Some(turn), wire, hears, .. } = self else { return };
+        let asked = Instant::now();
+        turn.take(SIGN, || {
+            wire.waits();
+            hears.waits();
+        });
+        self.idle += asked.elapsed();
     }
 
     /// The same ranks, connected by TCP, whose sums and activations go from device to device from now on; this one's is
@@ -199,6 +247,11 @@ impl Group {
     /// Ranks read parts of their models from here to the end of the first step.
     pub fn expects_reading(&mut self) {
         self.wait = self.wait.max(WAIT_READING);
+    }
+
+    /// What it has spent waiting for its turn, and for ranks that were waiting themselves: no measure of a step.
+    pub fn idle(&self) -> Duration {
+        self.idle
     }
 
     /// A step took so long: others are waited for a few times that.
@@ -299,12 +352,10 @@ impl Group {
         if self.is_alone() {
             return Ok(());
         }
-        let (me, ranks) = (self.rank(), self.ranks());
-        let told = |to| if me == 0 && to != 0 { bytes.clone() } else { Vec::new() };
-        let mut handed = self.exchange((0..ranks).map(told).collect())?;
-        if me != 0 {
-            *bytes = handed.swap_remove(0);
+        if self.rank() == 0 {
+            return (1..self.ranks()).try_for_each(|to| self.hand(to, bytes));
         }
+        *bytes = self.taken(0)?;
         Ok(())
     }
 
@@ -313,13 +364,11 @@ impl Group {
     /// # Errors
     /// As `all_reduce`.
     pub fn pass<T: Number>(&mut self, to: usize, values: &[T]) -> Result<(), Broken> {
-        match &mut self.wire {
-            Wire::Solo => Ok(()),
-            Wire::Threads(seat) => seat.pass(to, bytes_of(values)),
-            Wire::Tcp(mesh) => mesh.pass(to, bytes_of(values), self.wait),
-            #[cfg(feature = "nccl")]
-            Wire::Nccl(bond) => bond.pass(to, values, self.wait),
+        #[cfg(feature = "nccl")]
+        if let Wire::Nccl(bond) = &mut self.wire {
+            return bond.pass(to, values, self.wait);
         }
+        self.hand(to, &bytes_of(values))
     }
 
     /// Takes what rank `from` passed.
@@ -327,17 +376,28 @@ impl Group {
     /// # Errors
     /// As `all_reduce`.
     pub fn take<T: Number>(&mut self, from: usize, into: &mut [T]) -> Result<(), Broken> {
-        let bytes = match &mut self.wire {
-            Wire::Solo => return Ok(()),
-            Wire::Threads(seat) => seat.take_from(from, self.wait)?,
-            Wire::Tcp(mesh) => mesh.take_from(from, self.wait)?,
-            #[cfg(feature = "nccl")]
-            Wire::Nccl(bond) => return bond.take(from, into, self.wait),
-        };
+        if self.is_alone() {
+            return Ok(());
+        }
+        #[cfg(feature = "nccl")]
+        if let Wire::Nccl(bond) = &mut self.wire {
+            return bond.take(from, into, self.wait);
+        }
+        let bytes = self.taken(from)?;
         check(from, &bytes, into.len() * T::KIND.bytes())?;
         let theirs = bytes.chunks_exact(T::KIND.bytes()).map(T::read);
         into.iter_mut().zip(theirs).for_each(|(into, value)| *into = value);
         Ok(())
+    }
+
+    /// Nothing more will be passed: the others need not wait for this one to end.
+    pub fn finish(&mut self) {
+        match &mut self.wire {
+            Wire::Tcp(mesh) => mesh.finish(),
+            #[cfg(feature = "nccl")]
+            Wire::Nccl(bond) => bond.mesh.finish(),
+            Wire::Solo | Wire::Threads(_) => {}
+        }
     }
 
     /// Returns when all ranks have come this far.
@@ -350,12 +410,69 @@ impl Group {
 
     /// Hands each rank its bytes and gives those that each rank handed to this one; one's own are empty.
     fn exchange(&mut self, parts: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Broken> {
+        let me = self.rank();
+        for (to, part) in parts.into_iter().enumerate().filter(|(to, _)| *to != me) {
+            self.hand(to, &part)?;
+        }
+        (0..self.ranks()).map(|from| if from == me { Ok(Vec::new()) } else { self.taken(from) }).collect()
+    }
+
+    fn hand(&mut self, to: usize, part: &[u8]) -> Result<(), Broken> {
         match &mut self.wire {
-            Wire::Solo => Ok(parts),
-            Wire::Threads(seat) => seat.exchange(parts, self.wait),
-            Wire::Tcp(mesh) => mesh.exchange(parts, self.wait),
+            Wire::Solo => Ok(()),
+            Wire::Threads(seat) => seat.pass(to, part.to_vec()),
+            Wire::Tcp(mesh) => mesh.pass(to, part, self.wait),
             #[cfg(feature = "nccl")]
-            Wire::Nccl(bond) => bond.mesh.exchange(parts, self.wait),
+            Wire::Nccl(bond) => bond.mesh.pass(to, part, self.wait),
+        }
+    }
+
+    /// What rank `from` handed over. Whoever must wait for it stands aside meanwhile; what is there already costs no turn.
+    fn taken(&mut self, from: usize) -> Result<Vec<u8>, Broken> {
+        if let Some(there) = self.wire.try_take(from) {
+            return there;
+        }
+        if let Some(turn) = &mut self.turn {
+            turn.leave();
+        }
+        let began = Instant::now();
+        let hears = &mut self.hears;
+        let mut over = |mesh: &mut Mesh| {
+            let taken = mesh.take(from, self.wait, || hears.waits());
+            self.idle += mesh.waited(from).map_or(Duration::ZERO, |to| to.saturating_duration_since(began));
+            taken
+        };
+        let taken = match &mut self.wire {
+            Wire::Solo => return Ok(Vec::new()),
+            Wire::Threads(seat) => seat.take(from, self.wait),
+            Wire::Tcp(mesh) => over(mesh),
+            #[cfg(feature = "nccl")]
+            Wire::Nccl(bond) => over(&mut bond.mesh),
+        }?;
+        self.take_turn();
+        Ok(taken)
+    }
+}
+
+impl Wire {
+    fn try_take(&mut self, from: usize) -> Option<Result<Vec<u8>, Broken>> {
+        match self {
+            Self::Solo => None,
+            Self::Threads(seat) => seat.try_take(from),
+            Self::Tcp(mesh) => mesh.try_take(from),
+            #[cfg(feature = "nccl")]
+            Self::Nccl(bond) => bond.mesh.try_take(from),
+        }
+    }
+
+    /// Tells the others that this rank waits. Ranks that are threads of one process see no more of each other than that
+    /// they are slow.
+    fn waits(&self) {
+        match self {
+            Self::Tcp(mesh) => mesh.waits(),
+            #[cfg(feature = "nccl")]
+            Self::Nccl(bond) => bond.mesh.waits(),
+            Self::Solo | Self::Threads(_) => {}
         }
     }
 }

@@ -4,6 +4,9 @@
 //! each of them the ranks sum what they have, and all hold the same bytes again. One rank is the same code with nobody
 //! to wait for.
 //!
+//! Several renders may share a device, each with a gang of its own: one computes, the others wait in line or for other
+//! ranks, so that ranks which have some of the layers each are all at work.
+//!
 //! Every wait has a deadline, and every failure says which rank it was waiting for: a gang that lost one is not mended,
 //! it ends, and another begins. Nothing here knows jobs, workers or how ranks find each other.
 
@@ -14,11 +17,16 @@ pub mod nccl;
 mod shares;
 mod tcp;
 mod threads;
+mod turn;
 
 pub use broken::{Broken, Fault};
 pub use group::{Abort, Group};
 pub use shares::{Mode, Split};
 pub use tcp::{Listener, Peer, Roll, Token};
+pub use turn::Turns;
+
+/// A rank that waits says so this often: much less than anybody is waited for.
+const SIGN: std::time::Duration = std::time::Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests;

@@ -78,7 +78,7 @@ fn agree(mesh: &mut Mesh, ranks: usize) -> Result<Vec<u8>, Broken> {
     let me = mesh.rank();
     let mine = version().map_err(|trouble| Broken::unable(me, trouble))?;
     let told = (0..ranks).map(|to| if to == me { Vec::new() } else { mine.to_le_bytes().to_vec() });
-    for (rank, theirs) in mesh.exchange(told.collect(), GATHER)?.into_iter().enumerate() {
+    for (rank, theirs) in exchange(mesh, told.collect(), GATHER)?.into_iter().enumerate() {
         if rank != me && theirs != mine.to_le_bytes() {
             let theirs = theirs.try_into().map_or(0, u32::from_le_bytes);
             let why =
@@ -88,9 +88,18 @@ fn agree(mesh: &mut Mesh, ranks: usize) -> Result<Vec<u8>, Broken> {
     }
     let id = if me == 0 { comm::new_id().map_err(|trouble| Broken::unable(0, trouble))? } else { Vec::new() };
     let told = (0..ranks).map(|to| if me == 0 && to != 0 { id.clone() } else { Vec::new() });
-    let heard = mesh.exchange(told.collect(), GATHER)?.swap_remove(0);
+    let heard = exchange(mesh, told.collect(), GATHER)?.swap_remove(0);
     let id = if me == 0 { id } else { heard };
     if id.len() == ID_BYTES { Ok(id) } else { Err(Broken::out_of_step(0, "its id is no id of NCCL")) }
+}
+
+/// Hands each rank its bytes and gives those that each rank handed to this one.
+fn exchange(mesh: &mut Mesh, parts: Vec<Vec<u8>>, wait: Duration) -> Result<Vec<Vec<u8>>, Broken> {
+    let (me, ranks) = (mesh.rank(), parts.len());
+    for (to, part) in parts.iter().enumerate().filter(|(to, _)| *to != me) {
+        mesh.pass(to, part, wait)?;
+    }
+    (0..ranks).map(|from| if from == me { Ok(Vec::new()) } else { mesh.take(from, wait, || ()) }).collect()
 }
 
 impl Bond {
@@ -205,7 +214,7 @@ impl Bond {
     /// Finds out who it is that NCCL waits for: it does not say.
     fn broken(&mut self, fault: Fault) -> Broken {
         let ranks = self.comm.ranks();
-        let absent = self.mesh.exchange(vec![Vec::new(); ranks], ROLL_CALL).err();
+        let absent = exchange(&mut self.mesh, vec![Vec::new(); ranks], ROLL_CALL).err();
         let other = (self.mesh.rank() + 1) % ranks;
         self.end_with(match absent {
             Some(Broken { rank, fault: Fault::Late(_) }) => Broken { rank, fault },

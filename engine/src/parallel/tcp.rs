@@ -48,7 +48,6 @@ pub struct Roll {
 /// Connections to all others.
 #[derive(Debug)]
 pub(super) struct Mesh {
-    rank: usize,
     /// By rank; none for one's own.
     links: Vec<Option<Link>>,
 }
@@ -112,7 +111,7 @@ impl Listener {
             }
         }
         let shares = roll.peers.iter().map(|peer| peer.share).collect();
-        let mesh = Mesh { rank: roll.rank, links };
+        let mesh = Mesh { links };
         Ok(Group::tcp(Split::uneven(roll.rank, shares), mesh))
     }
 }
@@ -171,20 +170,49 @@ impl Mesh {
         End(self.links.iter().flatten().filter_map(Link::stream).collect())
     }
 
-    /// A gang that broke is shut down: the others need not wait to see it.
-    pub(super) fn exchange(&mut self, parts: Vec<Vec<u8>>, wait: Duration) -> Result<Vec<Vec<u8>>, Broken> {
-        let exchanged = self.try_exchange(parts, wait);
-        self.or_end(exchanged)
-    }
-
-    pub(super) fn pass(&mut self, to: usize, part: Vec<u8>, wait: Duration) -> Result<(), Broken> {
+    /// Hands `part` to another rank, and does not wait for it. A gang that broke is shut down: the others need not wait to
+    /// see it.
+    pub(super) fn pass(&mut self, to: usize, part: &[u8], wait: Duration) -> Result<(), Broken> {
         let passed = self.link(to).send(part, wait);
         self.or_end(passed)
     }
 
-    pub(super) fn take_from(&mut self, from: usize, wait: Duration) -> Result<Vec<u8>, Broken> {
-        let taken = self.link(from).take(Instant::now() + wait, wait);
+    /// What another rank has passed, if it is there.
+    pub(super) fn try_take(&mut self, from: usize) -> Option<Result<Vec<u8>, Broken>> {
+        let taken = self.link(from).try_take()?;
+        Some(self.or_end(taken))
+    }
+
+    /// What another rank passes. All ranks are told meanwhile that this one waits, and `waits` is called as often.
+    pub(super) fn take(
+        &mut self,
+        from: usize,
+        wait: Duration,
+        mut waits: impl FnMut(),
+    ) -> Result<Vec<u8>, Broken> {
+        // It tells the others while it listens to this one.
+        let mut link = self.links[from].take().expect("nobody takes anything from himself");
+        let taken = link.take(wait, || {
+            link_waits(&self.links);
+            waits();
+        });
+        self.links[from] = Some(link);
         self.or_end(taken)
+    }
+
+    /// Tells all ranks that this one waits.
+    pub(super) fn waits(&self) {
+        link_waits(&self.links);
+    }
+
+    /// Until when `rank` is known to have waited.
+    pub(super) fn waited(&self, rank: usize) -> Option<Instant> {
+        self.links[rank].as_ref().map(Link::waited)
+    }
+
+    /// Nothing more is said to anybody.
+    pub(super) fn finish(&mut self) {
+        self.links.iter_mut().flatten().for_each(Link::finish);
     }
 
     fn link(&mut self, to: usize) -> &mut Link {
@@ -194,22 +222,15 @@ impl Mesh {
     fn or_end<T>(&self, done: Result<T, Broken>) -> Result<T, Broken> {
         done.inspect_err(|_| self.end().end())
     }
+}
 
-    fn try_exchange(&mut self, parts: Vec<Vec<u8>>, wait: Duration) -> Result<Vec<Vec<u8>>, Broken> {
-        let until = Instant::now() + wait;
-        for (rank, part) in parts.into_iter().enumerate() {
-            if let Some(link) = &mut self.links[rank] {
-                link.send(part, wait)?;
-            }
-        }
-        let me = self.rank;
-        let taken = self.links.iter_mut().enumerate().map(|(rank, link)| match link {
-            Some(link) => link.take(until, wait),
-            None => {
-                debug_assert_eq!(rank, me, "all others are connected");
-                Ok(Vec::new())
-            }
-        });
-        taken.collect()
+impl Drop for Mesh {
+    /// All hear the end before any of them is waited for.
+    fn drop(&mut self) {
+        self.finish();
     }
+}
+
+fn link_waits(links: &[Option<Link>]) {
+    links.iter().flatten().for_each(Link::waits);
 }

@@ -131,6 +131,60 @@ fn a_rank_that_hangs_is_late() {
     }
 }
 
+/// Longer than a rank is waited for here, which is longer than two signs that it waits.
+const HELD: Duration = Duration::from_millis(1_800);
+
+#[test]
+fn a_rank_that_waits_for_its_turn_or_for_others_is_not_late() {
+    let mut groups = tcp(3);
+    let turns = Turns::default();
+    let companion = Group::solo().in_turns(&turns, Box::new(|| ()));
+    let last = groups.pop().unwrap();
+    // The last waits for its turn, the second for the last, the first for the second.
+    let waits = |mut group: Group, act: fn(&mut Group)| {
+        thread::spawn(move || {
+            group.set_wait(Duration::from_millis(1_200));
+            act(&mut group);
+            group.idle()
+        })
+    };
+    let second = waits(groups.pop().unwrap(), |group| {
+        group.take(2, &mut [0.0_f32]).unwrap();
+        group.pass(0, &[2.0_f32]).unwrap();
+    });
+    let first = waits(groups.pop().unwrap(), |group| group.take(1, &mut [0.0_f32]).unwrap());
+    let heard = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (also, hears) = (turns.clone(), std::sync::Arc::clone(&heard));
+    let last = thread::spawn(move || {
+        let told = Box::new(move || {
+            hears.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        });
+        let mut last = last.in_turns(&also, told);
+        last.pass(1, &[1.0_f32]).unwrap();
+        last.idle()
+    });
+    thread::sleep(HELD);
+    drop(companion);
+    let idle = [last, second, first].map(|rank| rank.join().unwrap());
+    assert!(idle.iter().all(|idle| *idle > Duration::from_millis(900)), "no measure of a step: {idle:?}");
+    assert!(heard.load(std::sync::atomic::Ordering::Relaxed) >= 2, "whoever watches is told");
+}
+
+#[test]
+fn a_rank_that_computes_for_too_long_is_late_though_others_wait() {
+    let mut groups = tcp(3);
+    let computes = groups.pop().unwrap();
+    let broken = run(groups, |mut group| {
+        group.set_wait(Duration::from_millis(1_200));
+        let from = group.rank() + 1;
+        group.take(from, &mut [0.0_f32]).unwrap_err()
+    });
+    assert_eq!(broken[1], Broken { rank: 2, fault: Fault::Late(Duration::from_millis(1_200)) });
+    // The first waited for one who only waited, until that one gave up.
+    assert!(matches!(broken[0], Broken { rank: 1, fault: Fault::Lost(_) }), "{broken:?}");
+    drop(computes);
+}
+
 #[test]
 fn an_abort_frees_whoever_waits() {
     for groups in wires(2) {

@@ -4,7 +4,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     },
     time::{Duration, Instant},
 };
@@ -14,13 +14,12 @@ use super::{Broken, Fault};
 /// An abort is noticed within this.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Messages that wait for a rank: nobody sends a third before the first was taken.
-const WAITING: usize = 2;
+/// Messages that wait for a rank, which is never more than a step behind another.
+const WAITING: usize = 4;
 
 /// A rank's ends of the channels to all others.
 #[derive(Debug)]
 pub(super) struct Seat {
-    rank: usize,
     to: Vec<SyncSender<Vec<u8>>>,
     from: Vec<Receiver<Vec<u8>>>,
     ended: Arc<AtomicBool>,
@@ -37,7 +36,7 @@ impl End {
 
 pub(super) fn seats(ranks: usize) -> Vec<Seat> {
     let ended = Arc::new(AtomicBool::new(false));
-    let seat = |rank| Seat { rank, to: Vec::new(), from: Vec::new(), ended: Arc::clone(&ended) };
+    let seat = |_| Seat { to: Vec::new(), from: Vec::new(), ended: Arc::clone(&ended) };
     let mut seats: Vec<Seat> = (0..ranks).map(seat).collect();
     for from in 0..ranks {
         for to in 0..ranks {
@@ -54,25 +53,21 @@ impl Seat {
         End(Arc::clone(&self.ended))
     }
 
-    pub(super) fn exchange(&mut self, parts: Vec<Vec<u8>>, wait: Duration) -> Result<Vec<Vec<u8>>, Broken> {
-        let until = Instant::now() + wait;
-        for (rank, part) in parts.into_iter().enumerate().filter(|(rank, _)| *rank != self.rank) {
-            self.to[rank].send(part).map_err(|_| Broken::lost(rank, "its thread ended"))?;
-        }
-        let taken = (0..self.to.len())
-            .map(|rank| if rank == self.rank { Ok(Vec::new()) } else { self.take(rank, until, wait) });
-        taken.collect()
-    }
-
     pub(super) fn pass(&mut self, to: usize, part: Vec<u8>) -> Result<(), Broken> {
         self.to[to].send(part).map_err(|_| Broken::lost(to, "its thread ended"))
     }
 
-    pub(super) fn take_from(&mut self, from: usize, wait: Duration) -> Result<Vec<u8>, Broken> {
-        self.take(from, Instant::now() + wait, wait)
+    /// What is there already.
+    pub(super) fn try_take(&mut self, rank: usize) -> Option<Result<Vec<u8>, Broken>> {
+        match self.from[rank].try_recv() {
+            Ok(part) => Some(Ok(part)),
+            Err(TryRecvError::Disconnected) => Some(Err(Broken::lost(rank, "its thread ended"))),
+            Err(TryRecvError::Empty) => None,
+        }
     }
 
-    fn take(&self, rank: usize, until: Instant, wait: Duration) -> Result<Vec<u8>, Broken> {
+    pub(super) fn take(&mut self, rank: usize, wait: Duration) -> Result<Vec<u8>, Broken> {
+        let until = Instant::now() + wait;
         loop {
             if self.ended.load(Ordering::Relaxed) {
                 return Err(Broken { rank, fault: Fault::Aborted });

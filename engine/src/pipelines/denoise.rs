@@ -37,6 +37,9 @@ pub(super) fn denoise(
     observer: &mut dyn Observer,
 ) -> Result<(), Error> {
     let ended = walk(transformer, &mut work, group, observer);
+    if ended.is_ok() {
+        group.finish();
+    }
     // A step that breaks leaves the latents as they were before it.
     if matches!(ended, Err(Error::Cancelled | Error::Gang(_))) && group.rank() == 0 {
         observer.halted(work.done as u32, work.latents);
@@ -58,7 +61,7 @@ fn walk(
         if *step >= levels.steps() {
             return Ok(());
         }
-        let began = Instant::now();
+        let (began, idle) = (Instant::now(), group.idle());
         let timestep = levels.timesteps[*step];
         let mut velocity =
             transformer.forward(latents, timestep, rope, context, group, &mut |block, stream| {
@@ -78,7 +81,7 @@ fn walk(
         if !latents.iter().all(|v| v.is_finite()) {
             return Err(Error::NanOutput { stage: Stage::Denoise, step: Some(number) });
         }
-        longest = longest.max(began.elapsed());
+        longest = longest.max(began.elapsed().saturating_sub(group.idle() - idle));
         group.measured_step(longest);
         observer.latents(number, latents);
         observer.step(number, levels.steps() as u32);

@@ -1,6 +1,6 @@
 //! From a prompt to text states: words to numbers, the text encoder, and a bounded memory of what was encoded last.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokenizers::{Tokenizer, TruncationParams};
 
@@ -51,9 +51,34 @@ impl Words {
 /// A tokenizer, and the memory of what the text encoder made of its numbers.
 #[derive(Debug)]
 pub(crate) struct Encoder {
-    words: Words,
+    words: Mutex<Words>,
+    memory: Mutex<Memory>,
+}
+
+/// What was encoded last.
+#[derive(Debug, Default)]
+struct Memory {
     /// The last used at the end.
-    remembered: Vec<(Key, Arc<[f32]>)>,
+    entries: Vec<(Key, Arc<[f32]>)>,
+}
+
+impl Memory {
+    /// What is remembered of `key`, which is thereby the last used.
+    fn find(&mut self, key: &Key) -> Option<Arc<[f32]>> {
+        let at = self.entries.iter().position(|(k, _)| k == key)?;
+        let entry = self.entries.remove(at);
+        let states = Arc::clone(&entry.1);
+        self.entries.push(entry);
+        Some(states)
+    }
+
+    fn keep(&mut self, key: Key, states: Arc<[f32]>) {
+        self.entries.retain(|(k, _)| *k != key);
+        if self.entries.len() == REMEMBERED {
+            self.entries.remove(0);
+        }
+        self.entries.push((key, states));
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -64,7 +89,7 @@ struct Key {
 
 impl Encoder {
     pub(crate) fn new(words: Words) -> Self {
-        Self { words, remembered: Vec::new() }
+        Self { words: Mutex::new(words), memory: Mutex::default() }
     }
 
     /// States of the tokens of `text` that count, `(tokens, width)`.
@@ -72,33 +97,32 @@ impl Encoder {
     /// `run` is the text encoder, which is not asked where all ranks remember its answer. It sees the padding, as in
     /// diffusers; the transformer must not, so its states are dropped here.
     pub(crate) fn encode(
-        &mut self,
+        &self,
         text: &str,
         length: usize,
         group: &mut Group,
         run: impl FnOnce(&[u32], &mut Group) -> Result<Vec<f32>, Error>,
     ) -> Result<Arc<[f32]>, Error> {
         let key = Key { text: text.to_owned(), length };
-        let at = self.remembered.iter().position(|(k, _)| *k == key);
+        let known = self.memory().find(&key);
         // Ranks with different pasts remember different prompts; they encode together or not at all.
-        let mut knowing = [if at.is_some() { 1.0_f32 } else { 0.0 }];
+        let mut knowing = [if known.is_some() { 1.0_f32 } else { 0.0 }];
         group.all_reduce(&mut knowing)?;
-        if let Some(at) = at.filter(|_| knowing[0] as usize == group.ranks()) {
-            let entry = self.remembered.remove(at);
-            let states = Arc::clone(&entry.1);
-            self.remembered.push(entry);
+        if let Some(states) = known.filter(|_| knowing[0] as usize == group.ranks()) {
             return Ok(states);
         }
-        self.remembered.retain(|(k, _)| *k != key);
-        let (numbers, used) = self.words.numbers(text, length)?;
+        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner).numbers(text, length);
+        let (numbers, used) = words?;
         let mut states = run(&numbers, group)?;
         states.truncate(states.len() / length * used);
         let states: Arc<[f32]> = states.into();
-        if self.remembered.len() == REMEMBERED {
-            self.remembered.remove(0);
-        }
-        self.remembered.push((key, Arc::clone(&states)));
+        self.memory().keep(key, Arc::clone(&states));
         Ok(states)
+    }
+
+    /// Held for a moment only, and never while other ranks are waited for: other renders look into it as well.
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -153,23 +177,23 @@ mod tests {
         let settings = Settings::read(&files, "text_encoder/config.json").unwrap();
         let mut source = Source::open(&files, "text_encoder/model").unwrap();
         let t5 = T5::load(T5Config::read(&settings).unwrap(), &mut source, &Split::whole()).unwrap();
-        let mut encoder = Encoder::new(Words::read(&files).unwrap());
+        let encoder = Encoder::new(Words::read(&files).unwrap());
         let mut group = Group::solo();
-        let mut encode = |encoder: &mut Encoder, text: &str, length| {
+        let mut encode = |text: &str, length| {
             encoder.encode(text, length, &mut group, |numbers, group| t5.encode(numbers, group)).unwrap()
         };
-        let first = encode(&mut encoder, "0", 8);
+        let first = encode("0", 8);
         for i in 1..REMEMBERED {
-            encode(&mut encoder, &i.to_string(), 8);
+            encode(&i.to_string(), 8);
         }
-        assert!(Arc::ptr_eq(&first, &encode(&mut encoder, "0", 8)), "still there, and now the last used");
-        assert!(!Arc::ptr_eq(&first, &encode(&mut encoder, "0", 9)), "another length is another entry");
-        encode(&mut encoder, "one more", 8);
-        assert_eq!(encoder.remembered.len(), REMEMBERED);
+        assert!(Arc::ptr_eq(&first, &encode("0", 8)), "still there, and now the last used");
+        assert!(!Arc::ptr_eq(&first, &encode("0", 9)), "another length is another entry");
+        encode("one more", 8);
+        assert_eq!(encoder.memory().entries.len(), REMEMBERED);
         assert!(
-            encoder.remembered.iter().all(|(key, _)| key.text != "1" && key.text != "2"),
+            encoder.memory().entries.iter().all(|(key, _)| key.text != "1" && key.text != "2"),
             "the oldest went"
         );
-        assert!(Arc::ptr_eq(&first, &encode(&mut encoder, "0", 8)));
+        assert!(Arc::ptr_eq(&first, &encode("0", 8)));
     }
 }

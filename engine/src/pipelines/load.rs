@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::decode::{Geometry, Video};
 use super::encode::Encoder;
-use super::parts::{MostHeld, Part, Parts};
+use super::parts::{Part, Parts};
 use crate::error::Error;
 use crate::files::Files;
 use crate::models::autoencoders::ltx::Decoder;
@@ -110,11 +110,10 @@ pub(crate) fn ltx(files: &Files, split: &Split, residency: Residency) -> Result<
     let stem = "vae/diffusion_pytorch_model";
     let (video, (decoder, decoded_per_pixel)) =
         loader.part(stem, stays && split.rank() == 0, build, learn)?;
-    let loading = Duration::ZERO;
     Ok(Ltx {
         encoder: Encoder::new(words),
         schedule,
-        parts: Parts { residency, text, transformer, video, most: MostHeld::default(), loading },
+        parts: Parts::new(residency, text, transformer, video),
         config,
         text_heads,
         geometry,

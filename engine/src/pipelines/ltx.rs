@@ -1,12 +1,11 @@
 //! Text to video with LTX-Video, as diffusers' LTXPipeline does it: the same noise for a seed, the same levels, the
-//! same guidance. Images, other videos and several clips at once are not its work.
+//! same guidance. Images and other videos are not its work.
 
 use std::time::{Duration, Instant};
 
 use super::decode::DecodeNoise;
 use super::denoise::{Guidance, Work, denoise};
 use super::load::{self, Ltx};
-use super::parts::Parts;
 use super::{Clip, Held, MostHeld, Times};
 use crate::card::{Card, card};
 use crate::error::Error;
@@ -19,7 +18,7 @@ use crate::progress::{Observer, Stage};
 use crate::request::Request;
 use crate::residency::Residency;
 
-/// A model, ready to render.
+/// A model, ready to render; several clips at once where each has its own group.
 #[derive(Debug)]
 pub struct Pipeline {
     model: Ltx,
@@ -78,7 +77,7 @@ impl Pipeline {
 
     /// How much of it is in memory at once.
     pub fn residency(&self) -> Residency {
-        self.model.parts.residency
+        self.model.parts.residency()
     }
 
     /// Blocks of the transformer, those of all ranks.
@@ -92,7 +91,7 @@ impl Pipeline {
     }
 
     /// The most that it has held so far.
-    pub fn most_held(&mut self) -> MostHeld {
+    pub fn most_held(&self) -> MostHeld {
         self.model.parts.most_held()
     }
 
@@ -104,7 +103,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// `BadRequest`, `Cancelled`, `NanOutput`, `OutOfMemory`.
-    pub fn render(&mut self, request: &Request, observer: &mut dyn Observer) -> Result<Clip, Error> {
+    pub fn render(&self, request: &Request, observer: &mut dyn Observer) -> Result<Clip, Error> {
         request.check(&self.card)?;
         let noise = self.noise(request);
         self.render_from(request, noise, observer)
@@ -123,7 +122,7 @@ impl Pipeline {
     /// # Errors
     /// As `render`; also `BadRequest` for noise of another size than the request's.
     pub fn render_from(
-        &mut self,
+        &self,
         request: &Request,
         noise: Noise,
         observer: &mut dyn Observer,
@@ -137,7 +136,7 @@ impl Pipeline {
     /// # Errors
     /// As `render`; `Gang` when another rank did not keep up; `BadRequest` for latents of another size than the request's.
     pub fn render_in(
-        &mut self,
+        &self,
         request: &Request,
         halfway: Option<Halfway>,
         group: &mut Group,
@@ -149,7 +148,7 @@ impl Pipeline {
     }
 
     fn run(
-        &mut self,
+        &self,
         request: &Request,
         noise: Noise,
         halfway: Option<Halfway>,
@@ -159,7 +158,8 @@ impl Pipeline {
         assert_eq!(*group.split(), self.split, "the gang that the weights were split for");
         request.check(&self.card)?;
         let mut times = Times::default();
-        let mut watch = Watch { observer, began: Instant::now(), loaded: Duration::ZERO };
+        let mut watch =
+            Watch { observer, began: Instant::now(), loading: Duration::ZERO, counted: Duration::ZERO };
         let size = self.latent_size(request);
         let mut latents = self.tokens(&noise.latents, size)?;
         let mut done = 0;
@@ -174,24 +174,23 @@ impl Pipeline {
         let guidance = (request.guidance > 1.0)
             .then_some(Guidance { scale: request.guidance as f32, rescale: request.guidance_rescale as f32 });
         let length = request.max_sequence_length as usize;
-        let Ltx { encoder, schedule, parts, geometry, .. } = &mut self.model;
-        if !parts.residency.keeps_all() {
+        let Ltx { encoder, schedule, parts, geometry, .. } = &self.model;
+        if !parts.residency().keeps_all() {
             group.expects_reading();
         }
-        parts.loading = Duration::ZERO;
-        let prompt =
-            encoder.encode(&request.prompt, length, group, |n, group| parts.text()?.encode(n, group))?;
+        let mut encode = |text: &str, group: &mut Group| {
+            let loading = &mut watch.loading;
+            encoder.encode(text, length, group, |numbers, group| parts.text(loading)?.encode(numbers, group))
+        };
+        let prompt = encode(&request.prompt, group)?;
         let negative = match guidance {
-            Some(_) => {
-                let text = &request.negative_prompt;
-                Some(encoder.encode(text, length, group, |n, group| parts.text()?.encode(n, group))?)
-            }
+            Some(_) => Some(encode(&request.negative_prompt, group)?),
             None => None,
         };
-        times.encode_ms = watch.end(parts)?;
+        times.encode_ms = watch.end()?;
 
         watch.begin(Stage::Denoise);
-        let transformer = parts.transformer()?;
+        let transformer = parts.transformer(&mut watch.loading)?;
         let branches: Vec<&[f32]> = negative.iter().chain([&prompt]).map(|states| &**states).collect();
         let mut context = transformer.context(&branches, group);
         let levels = schedule.levels(request.steps as usize, size.iter().product());
@@ -206,10 +205,10 @@ impl Pipeline {
             done,
             latents: &mut latents,
         };
-        denoise(transformer, work, group, watch.observer)?;
-        // The working memory of denoising goes before the decoder asks for its own.
-        drop((context, rope));
-        times.denoise_ms = watch.elapsed_ms(parts);
+        denoise(&transformer, work, group, watch.observer)?;
+        // What denoising needed goes before the decoder asks for its own.
+        drop((context, rope, transformer));
+        times.denoise_ms = watch.elapsed_ms();
 
         let frames = if group.rank() == 0 {
             watch.begin(Stage::Decode);
@@ -223,15 +222,14 @@ impl Pipeline {
                 (false, _) => None,
             };
             let tiling = request.vae_tiling.then_some(Tiling::VIDEO);
-            let frames = parts.video()?.decode(latents.clone(), size, noise, tiling);
+            let frames = parts.video(&mut watch.loading)?.decode(latents.clone(), size, noise, tiling);
             parts.decoded();
-            times.decode_ms =
-                watch.end(parts).inspect_err(|_| watch.observer.halted(request.steps, &latents))?;
+            times.decode_ms = watch.end().inspect_err(|_| watch.observer.halted(request.steps, &latents))?;
             frames?
         } else {
             Vec::new()
         };
-        times.load_ms = parts.loading.as_secs_f64() * 1e3;
+        times.load_ms = watch.loading.as_secs_f64() * 1e3;
         Ok(Clip { width: request.width, height: request.height, fps: request.fps, frames, times })
     }
 
@@ -257,8 +255,9 @@ fn wrong_noise(message: &str) -> Error {
 struct Watch<'a> {
     observer: &'a mut dyn Observer,
     began: Instant,
-    /// What reading parts had taken when the stage before ended.
-    loaded: Duration,
+    /// What this render has spent reading parts, and how much of it when the stage before ended.
+    loading: Duration,
+    counted: Duration,
 }
 
 impl Watch<'_> {
@@ -268,14 +267,14 @@ impl Watch<'_> {
     }
 
     /// Milliseconds since the stage began, unless the render is to end with it.
-    fn end(&mut self, parts: &Parts) -> Result<f64, Error> {
-        if self.observer.cancelled() { Err(Error::Cancelled) } else { Ok(self.elapsed_ms(parts)) }
+    fn end(&mut self) -> Result<f64, Error> {
+        if self.observer.cancelled() { Err(Error::Cancelled) } else { Ok(self.elapsed_ms()) }
     }
 
-    /// Without what reading `parts` took.
-    fn elapsed_ms(&mut self, parts: &Parts) -> f64 {
-        let loading = parts.loading - self.loaded;
-        self.loaded = parts.loading;
+    /// Without what reading parts took.
+    fn elapsed_ms(&mut self) -> f64 {
+        let loading = self.loading - self.counted;
+        self.counted = self.loading;
         (self.began.elapsed().saturating_sub(loading)).as_secs_f64() * 1e3
     }
 }

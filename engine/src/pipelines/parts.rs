@@ -2,6 +2,7 @@
 //! to say; what they do is not known here.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::decode::Video;
@@ -17,7 +18,7 @@ type Build<T> = Box<dyn Fn(&mut Source) -> Result<T, Error> + Send + Sync>;
 pub(crate) struct Part<T> {
     source: Source,
     build: Build<T>,
-    loaded: Option<T>,
+    loaded: Option<Arc<T>>,
 }
 
 impl<T> fmt::Debug for Part<T> {
@@ -40,21 +41,23 @@ impl<T> Part<T> {
         let built = build(&mut source)?;
         source.finish()?;
         let learnt = learn(&built);
-        Ok((Self { source, build: Box::new(build), loaded: stays.then_some(built) }, learnt))
+        Ok((Self { source, build: Box::new(build), loaded: stays.then(|| Arc::new(built)) }, learnt))
     }
 
     pub(super) fn source(&self) -> &Source {
         &self.source
     }
 
-    /// Reads it, unless it is there; says how long that took.
-    fn load(&mut self, reading: Reading) -> Result<Duration, Error> {
-        if self.loaded.is_some() {
-            return Ok(Duration::ZERO);
+    /// Reads it, unless it is there; `spent` grows by what that takes.
+    fn load(&mut self, reading: Reading, spent: &mut Duration) -> Result<Arc<T>, Error> {
+        if let Some(loaded) = &self.loaded {
+            return Ok(Arc::clone(loaded));
         }
         let began = Instant::now();
-        self.loaded = Some((self.build)(&mut self.source.again(reading))?);
-        Ok(began.elapsed())
+        let built = Arc::new((self.build)(&mut self.source.again(reading))?);
+        *spent += began.elapsed();
+        self.loaded = Some(Arc::clone(&built));
+        Ok(built)
     }
 }
 
@@ -85,16 +88,20 @@ pub struct MostHeld {
     pub together: usize,
 }
 
-/// The three of them.
+/// The three of them, in the hands of every render: a part that is handed out is let go when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    pub(super) residency: Residency,
+    residency: Residency,
+    /// Held while a part is read: whoever wants one as well waits for it here.
+    shelf: Mutex<Shelf>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shelf {
     pub(super) text: Part<T5>,
     pub(super) transformer: Part<Transformer>,
     pub(super) video: Part<Video>,
-    pub(super) most: MostHeld,
-    /// How long parts were read since it was last asked.
-    pub(super) loading: Duration,
+    most: MostHeld,
 }
 
 /// The part that is wanted.
@@ -107,55 +114,64 @@ enum Wanted {
 }
 
 impl Parts {
-    /// The text encoder.
+    pub(super) fn new(
+        residency: Residency,
+        text: Part<T5>,
+        transformer: Part<Transformer>,
+        video: Part<Video>,
+    ) -> Self {
+        let shelf = Shelf { text, transformer, video, most: MostHeld::default() };
+        Self { residency, shelf: Mutex::new(shelf) }
+    }
+
+    pub(super) fn residency(&self) -> Residency {
+        self.residency
+    }
+
+    /// The text encoder; `spent` grows by what reading it takes.
     ///
     /// # Errors
     /// `OutOfMemory`. Files that lack something were refused when they were opened.
-    pub(super) fn text(&mut self) -> Result<&T5, Error> {
-        self.make_room(Wanted::Text);
-        self.loading += self.text.load(self.reading())?;
-        self.note();
-        Ok(self.text.loaded.as_ref().expect("it was just loaded"))
+    pub(super) fn text(&self, spent: &mut Duration) -> Result<Arc<T5>, Error> {
+        let mut shelf = self.room_for(Wanted::Text);
+        let part = shelf.text.load(self.reading(), spent)?;
+        shelf.note();
+        Ok(part)
     }
 
     /// # Errors
     /// As `text`.
-    pub(super) fn transformer(&mut self) -> Result<&Transformer, Error> {
-        self.make_room(Wanted::Transformer);
-        self.loading += self.transformer.load(self.reading())?;
-        self.note();
-        Ok(self.transformer.loaded.as_ref().expect("it was just loaded"))
+    pub(super) fn transformer(&self, spent: &mut Duration) -> Result<Arc<Transformer>, Error> {
+        let mut shelf = self.room_for(Wanted::Transformer);
+        let part = shelf.transformer.load(self.reading(), spent)?;
+        shelf.note();
+        Ok(part)
     }
 
     /// # Errors
     /// As `text`.
-    pub(super) fn video(&mut self) -> Result<&Video, Error> {
-        self.make_room(Wanted::Video);
-        self.loading += self.video.load(Reading::All)?;
-        self.note();
-        Ok(self.video.loaded.as_ref().expect("it was just loaded"))
+    pub(super) fn video(&self, spent: &mut Duration) -> Result<Arc<Video>, Error> {
+        let mut shelf = self.room_for(Wanted::Video);
+        let part = shelf.video.load(Reading::All, spent)?;
+        shelf.note();
+        Ok(part)
     }
 
     /// After a clip was decoded: no clip begins with the decoder.
-    pub(super) fn decoded(&mut self) {
-        self.make_room(Wanted::Nothing);
+    pub(super) fn decoded(&self) {
+        drop(self.room_for(Wanted::Nothing));
     }
 
     /// What is in memory.
     pub(super) fn held(&self) -> Held {
-        let [blocks, rest] = self.transformer.loaded.as_ref().map_or([0; 2], Transformer::held);
-        Held {
-            text: self.text.loaded.as_ref().map_or(0, T5::held),
-            blocks,
-            rest,
-            decoder: self.video.loaded.as_ref().map_or(0, |video| video.numbers() as usize),
-        }
+        self.shelf().held()
     }
 
     /// The most that there was so far.
-    pub(super) fn most_held(&mut self) -> MostHeld {
-        self.note();
-        self.most
+    pub(super) fn most_held(&self) -> MostHeld {
+        let mut shelf = self.shelf();
+        shelf.note();
+        shelf.most
     }
 
     fn reading(&self) -> Reading {
@@ -166,20 +182,38 @@ impl Parts {
     }
 
     /// Lets go of all but `wanted`, where parts do not stay beside each other.
-    fn make_room(&mut self, wanted: Wanted) {
+    fn room_for(&self, wanted: Wanted) -> MutexGuard<'_, Shelf> {
+        let mut shelf = self.shelf();
         if self.residency.keeps_all() {
-            return;
+            return shelf;
         }
         // Of blocks that come and go it is only known afterwards how many there were.
-        self.note();
+        shelf.note();
         if wanted != Wanted::Text {
-            self.text.loaded = None;
+            shelf.text.loaded = None;
         }
         if wanted != Wanted::Transformer {
-            self.transformer.loaded = None;
+            shelf.transformer.loaded = None;
         }
         if wanted != Wanted::Video {
-            self.video.loaded = None;
+            shelf.video.loaded = None;
+        }
+        shelf
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf {
+    fn held(&self) -> Held {
+        let [blocks, rest] = self.transformer.loaded.as_deref().map_or([0; 2], Transformer::held);
+        Held {
+            text: self.text.loaded.as_deref().map_or(0, T5::held),
+            blocks,
+            rest,
+            decoder: self.video.loaded.as_ref().map_or(0, |video| video.numbers() as usize),
         }
     }
 

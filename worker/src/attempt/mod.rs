@@ -6,7 +6,7 @@ mod save;
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use croft_proto::v1::{
     Artifact, Assignment, AttemptRef, AttemptTimes, ExitCause, Failure, GangJoin, RankDone, RankGang,
@@ -22,7 +22,13 @@ use self::{
     gather::{Gather, Word},
     keep::Keep,
 };
-use crate::{clock, convert, rank::Rank, scratch::Scratch, sidecar::Circumstances, target::Target};
+use crate::{
+    clock, convert,
+    rank::{Rank, Render},
+    scratch::Scratch,
+    sidecar::Circumstances,
+    target::Target,
+};
 
 /// What a rank gets to end its step after a cancel.
 const STEP: Duration = Duration::from_secs(60);
@@ -54,13 +60,6 @@ pub(crate) struct Bench<'a> {
 /// How an attempt ended.
 pub(crate) type Ending = Result<(Vec<Artifact>, AttemptTimes), Failure>;
 
-/// Whether the rank may be given another clip.
-#[derive(Debug)]
-pub(crate) enum After {
-    Warm(Box<Rank>),
-    Gone,
-}
-
 /// What interrupts an attempt.
 enum Stop {
     Revoked { now: bool },
@@ -69,13 +68,14 @@ enum Stop {
 }
 
 impl Bench<'_> {
-    /// Renders and saves. `revokes` carries the revokes of this device.
+    /// Renders and saves. `revokes` carries the revokes of this attempt. Whether the rank may be given another clip is for
+    /// the rank to say; others may be under way in it.
     pub(crate) async fn run(
         &self,
-        rank: Rank,
+        rank: Arc<Rank>,
         assignment: &Assignment,
         revokes: &mut mpsc::Receiver<Revoke>,
-    ) -> (Ending, After) {
+    ) -> Ending {
         let attempt = assignment.attempt.clone().unwrap_or_default();
         let started = clock::now();
         let folder = match self.scratch.attempt(attempt.fence, self.rank) {
@@ -86,21 +86,19 @@ impl Bench<'_> {
                 } else {
                     ExitCause::Internal
                 };
-                let failure =
-                    self.failure(cause, format!("scratch: {error}"), "give the worker another --data-dir");
-                return (Err(failure), After::Warm(Box::new(rank)));
+                let message = format!("scratch: {error}");
+                return Err(self.failure(cause, message, "give the worker another --data-dir"));
             }
         };
         let deadline = Deadline::new(assignment, Instant::now());
         let engine_version = rank.engine_version().to_owned();
         let mut keep = Keep::new(self.target, assignment, folder.path());
-        let (rendered, after) =
-            self.render(rank, assignment, folder.path(), &mut keep, &deadline, revokes).await;
+        let rendered = self.render(rank, assignment, folder.path(), &mut keep, &deadline, revokes).await;
         let rendered = match rendered {
             Ok(rendered) => rendered,
             Err(failure) => {
                 keep.finish().await;
-                return (Err(failure), after);
+                return Err(failure);
             }
         };
         let circumstances = Circumstances {
@@ -119,19 +117,19 @@ impl Bench<'_> {
             stop = self.stop(&attempt, &deadline, revokes) => Err(self.stopped(stop)),
         };
         keep.give_up().await;
-        (ending, after)
+        ending
     }
 
     /// Has the rank render, and watches it.
     async fn render(
         &self,
-        mut rank: Rank,
+        rank: Arc<Rank>,
         assignment: &Assignment,
         folder: &std::path::Path,
         keep: &mut Keep,
         deadline: &Deadline,
         revokes: &mut mpsc::Receiver<Revoke>,
-    ) -> (Result<RankDone, Failure>, After) {
+    ) -> Result<RankDone, Failure> {
         let attempt = &assignment.attempt.clone().unwrap_or_default();
         // Rank 0 alone knows where a gang goes on, and keeps its steps.
         let resume = if attempt.attempt > 1 && self.rank == 0 { keep.fetch().await } else { Vec::new() };
@@ -147,9 +145,9 @@ impl Bench<'_> {
             attempt: attempt.attempt,
             ..RankRender::default()
         };
-        let id = match rank.render(render).await {
-            Ok(id) => id,
-            Err(_) => return (Err(self.crashed(&mut rank).await), After::Gone),
+        let mut render = match Render::begin(&rank, render).await {
+            Ok(render) => render,
+            Err(_) => return Err(self.crashed(&rank).await),
         };
         let mut moved = Instant::now();
         let mut stopping: Option<(Instant, Failure)> = None;
@@ -157,39 +155,37 @@ impl Bench<'_> {
             let silent = if stopping.is_some() { NEVER } else { deadline.no_progress };
             let give_up = stopping.as_ref().map_or(moved + silent, |(by, _)| *by);
             tokio::select! {
-                said = rank.next() => match said {
-                    Some(from_rank::What::Progress(progress)) if progress.id == id => {
+                said = render.next() => match said {
+                    Some(from_rank::What::Progress(progress)) => {
                         moved = Instant::now();
                         // A queue that is full loses a step, which the next one makes good.
                         let _ = self.said.try_send(convert::progress(attempt, &progress));
                     }
-                    Some(from_rank::What::Done(done)) if done.id == id => {
+                    Some(from_rank::What::Done(done)) => {
                         // Nobody wants a clip that was finished between its revoke and the end of its last step.
                         let done = stopping.map_or(Ok(done), |(_, asked)| Err(asked));
-                        return (done, After::Warm(Box::new(rank)));
+                        return done;
                     }
-                    Some(from_rank::What::Failed(failed)) if failed.id == id => {
-                        let after_panic = failed.cause() == ExitCause::Internal;
+                    Some(from_rank::What::Failed(failed)) => {
+                        if failed.cause() == ExitCause::Internal {
+                            // It may have panicked, which is the end of it.
+                            rank.retire();
+                        }
                         let peer_lost = failed.peer_lost;
                         let failure = convert::of_rank(self.worker, self.device, self.rank, failed);
-                        let failure = match stopping {
+                        return Err(match stopping {
                             Some((_, asked)) => asked,
                             None if peer_lost => self.first_heard(failure, attempt, deadline, revokes).await,
                             None => failure,
-                        };
-                        if after_panic {
-                            rank.kill().await;
-                            return (Err(failure), After::Gone);
-                        }
-                        return (Err(failure), After::Warm(Box::new(rank)));
+                        });
                     }
-                    Some(from_rank::What::Checkpoint(step)) if step.id == id => keep.kept(step),
-                    Some(from_rank::What::Listens(at)) if at.id == id => gather.listens(at.address),
-                    // Of an earlier render, or of a newer rank.
-                    Some(_) => {}
+                    Some(from_rank::What::Checkpoint(step)) => keep.kept(step),
+                    Some(from_rank::What::Listens(at)) => gather.listens(at.address),
+                    // Not said of a render.
+                    Some(from_rank::What::Ready(_)) => {}
                     None => {
-                        let crashed = self.crashed(&mut rank).await;
-                        return (Err(stopping.map_or(crashed, |(_, asked)| asked)), After::Gone);
+                        let crashed = self.crashed(&rank).await;
+                        return Err(stopping.map_or(crashed, |(_, asked)| asked));
                     }
                 },
                 () = keep.arrived(), if keep.is_sending() => {}
@@ -202,22 +198,22 @@ impl Bench<'_> {
                     }
                     Word::Join(addresses) => {
                         // One that does not hear it has ended, which shows next.
-                        let _ = rank.join(id, addresses).await;
+                        let _ = render.join(addresses).await;
                     }
                 },
                 stop = self.stop(attempt, deadline, revokes), if stopping.is_none() => {
                     let at_once = !matches!(stop, Stop::Revoked { now: false });
                     let failure = self.stopped(stop);
-                    if at_once || rank.cancel(id).await.is_err() {
+                    if at_once || render.cancel().await.is_err() {
                         rank.kill().await;
-                        return (Err(failure), After::Gone);
+                        return Err(failure);
                     }
                     stopping = Some((Instant::now() + STEP, failure));
                 }
                 () = sleep_until(give_up) => {
                     rank.kill().await;
                     let late = || self.stuck("no step ended", silent);
-                    return (Err(stopping.map_or_else(late, |(_, asked)| asked)), After::Gone);
+                    return Err(stopping.map_or_else(late, |(_, asked)| asked));
                 }
             }
         }
@@ -291,9 +287,16 @@ impl Bench<'_> {
         self.failure(ExitCause::TimeoutNoProgress, message, remedy)
     }
 
-    async fn crashed(&self, rank: &mut Rank) -> Failure {
+    /// The rank's process ended under it. That is one failure: of those that it takes with it the others are given back.
+    async fn crashed(&self, rank: &Rank) -> Failure {
+        let answers = rank.answer_for();
+        rank.retire();
         let message =
             format!("rank {} on {}:{}: {}", self.rank, self.worker, self.device, rank.how_it_ended().await);
+        if !answers {
+            let message = format!("{message}; another clip that was under way in it accounts for that");
+            return self.failure(ExitCause::Yielded, message, "");
+        }
         let remedy = if message.contains("SIGKILL") {
             "where nobody killed it, the out-of-memory killer did: see the system's log, offer fewer devices, or ask for less"
         } else {

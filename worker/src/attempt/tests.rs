@@ -59,14 +59,14 @@ impl House {
             gang_address: std::net::Ipv4Addr::LOCALHOST.into(),
             joins: &self.joins,
         };
-        let (ending, after) = bench.run(rank, &assignment, &mut self.revokes).await;
+        let ending = bench.run(Arc::clone(&rank), &assignment, &mut self.revokes).await;
         drop(said);
         let mut told = Vec::new();
         while let Some(message) = heard.recv().await {
             told.push(message);
         }
         assert!(!self.file("").exists(), "an attempt's folder goes with it");
-        (ending, matches!(after, After::Warm(_)), told)
+        (ending, !rank.is_spent(), told)
     }
 
     async fn fails(&mut self, lines: &[String], assignment: Assignment) -> (Failure, bool) {

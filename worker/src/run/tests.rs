@@ -91,12 +91,11 @@ impl House {
             let served = Server::builder().add_service(dispatch);
             served.serve_with_incoming(TcpListenerStream::new(listener)).await.expect("it serves");
         });
-        let (assign, assignments) = mpsc::channel(4);
-        let (revokes, _) = mpsc::channel(4);
+        let (orders, device::Inbox { assignments, .. }) = device::orders();
         let (say, said) = mpsc::channel(4);
         let hands = Hands {
             hello: Hello { worker: "ws-1".to_owned(), ..Hello::default() },
-            devices: vec![Orders { assignments: assign, revokes, joins: watch::channel(None).0 }],
+            devices: vec![orders],
             said,
             progress: mpsc::channel(4).1,
             nimby: watch::channel(None).1,

@@ -8,7 +8,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-const MAGIC: &[u8; 8] = b"croft-r1";
+const MAGIC: &[u8; 8] = b"croft-r2";
 const BYTES: usize = MAGIC.len() + 32 + 8 + 4 + 4;
 
 /// The secret of one gang.

@@ -48,13 +48,23 @@ impl Transformer {
                 group.pass(group.rank() + 1, &part.buffers.x[..tokens * width])?;
             }
         }
-        let (all, end, mode) = (velocities.len(), group.ranks() - 1, self.mode);
-        group.all_gather(&mut velocities, |rank| match mode {
-            Mode::Guidance => (rank * size).min(all)..((rank + 1) * size).min(all),
-            Mode::Layers | Mode::Tensor if rank == end => 0..all,
-            Mode::Layers | Mode::Tensor => 0..0,
-        })?;
+        self.hand_out(&mut velocities, size, group)?;
         Ok(velocities)
+    }
+
+    /// All ranks get the velocity of each branch, `size` numbers.
+    fn hand_out(&self, velocities: &mut [f32], size: usize, group: &mut Group) -> Result<(), Broken> {
+        let (all, end) = (velocities.len(), group.ranks() - 1);
+        match self.mode {
+            Mode::Guidance => {
+                group.all_gather(velocities, |rank| (rank * size).min(all)..((rank + 1) * size).min(all))
+            }
+            // Nobody but the last has anything to say, and he waits for nobody's thanks.
+            Mode::Layers | Mode::Tensor if group.rank() == end => {
+                (0..end).try_for_each(|to| group.pass(to, velocities))
+            }
+            Mode::Layers | Mode::Tensor => group.take(end, velocities),
+        }
     }
 
     /// One branch through this rank's blocks; `begun` sees it after the first attention, unless that is done.
