@@ -10,10 +10,11 @@ use std::{sync::Arc, thread};
 use common::{model, request};
 use croft_engine::{
     card::card,
-    parallel::{Group, Mode, Split, Turns},
+    parallel::{Mode, Split, Turns},
     pipelines::{Clip, Pipeline},
     progress::Observer,
     request::{Params, Request, Value},
+    residency::Residency,
 };
 use gang::tcp;
 
@@ -24,7 +25,12 @@ impl Devices {
     fn new(model: &str, ranks: usize) -> Self {
         let device = |rank| {
             let split = Split::equal(rank, ranks).by(Mode::Layers);
-            (Arc::new(Pipeline::load_split(model, card(model).unwrap(), &split).unwrap()), Turns::default())
+            (
+                Arc::new(
+                    Pipeline::load_split(model, card(model).unwrap(), &split, Residency::Resident).unwrap(),
+                ),
+                Turns::default(),
+            )
         };
         Self((0..ranks).map(device).collect())
     }

@@ -37,7 +37,7 @@ fn render(model: &str, requests: &[Request], groups: Vec<Group>, residency: &[Re
         let (model, requests) = (model.to_owned(), requests.to_vec());
         thread::spawn(move || {
             let card = card(&model).unwrap();
-            let mut pipeline = Pipeline::load_split(&model, card, group.split(), residency).unwrap();
+            let pipeline = Pipeline::load_split(&model, card, group.split(), residency).unwrap();
             let mut render = |request| pipeline.render_in(request, None, &mut group, &mut ()).unwrap();
             let clips = requests.iter().map(&mut render).collect();
             Seen { clips, most: pipeline.most_held(), held: pipeline.held() }

@@ -13,6 +13,7 @@ use croft_engine::{
     pipelines::Pipeline,
     progress::Stage,
     request::Request,
+    residency::Residency,
 };
 use croft_proto::v1::{AttemptTimes, ExitCause, RankDone, RankFailed, RankRender, RankResumed, Recipe};
 
@@ -149,7 +150,7 @@ impl Engine {
             if card.digest != recipe.model_digest {
                 return Err(Cold::Differs { here: card.digest });
             }
-            let pipeline = Arc::new(Pipeline::load_split(&recipe.model, card, split)?);
+            let pipeline = Arc::new(Pipeline::load_split(&recipe.model, card, split, Residency::Resident)?);
             warm.model = Some((recipe.model.clone(), pipeline));
         }
         let pipeline = Arc::clone(&warm.model.as_ref().expect("it was just loaded").1);

@@ -202,9 +202,9 @@ impl Group {
     /// Names the rank without a device, with another version of NCCL, or that did not come.
     #[cfg(feature = "nccl")]
     pub fn over_nccl(self, device: usize) -> Result<Self, Broken> {
-        let ranks = self.ranks();
+        let (me, ranks) = (self.rank(), self.ranks());
         let wire = match self.wire {
-            Wire::Tcp(mesh) => Wire::Nccl(Box::new(super::nccl::Bond::new(mesh, ranks, device)?)),
+            Wire::Tcp(mesh) => Wire::Nccl(Box::new(super::nccl::Bond::new(mesh, me, ranks, device)?)),
             Wire::Solo | Wire::Threads(_) | Wire::Nccl(_) => self.wire,
         };
         Ok(Self { wire, ..self })

@@ -74,11 +74,10 @@ impl End {
 }
 
 /// What the ranks agree on before NCCL starts.
-fn agree(mesh: &mut Mesh, ranks: usize) -> Result<Vec<u8>, Broken> {
-    let me = mesh.rank();
+fn agree(mesh: &mut Mesh, me: usize, ranks: usize) -> Result<Vec<u8>, Broken> {
     let mine = version().map_err(|trouble| Broken::unable(me, trouble))?;
     let told = (0..ranks).map(|to| if to == me { Vec::new() } else { mine.to_le_bytes().to_vec() });
-    for (rank, theirs) in exchange(mesh, told.collect(), GATHER)?.into_iter().enumerate() {
+    for (rank, theirs) in exchange(mesh, me, told.collect(), GATHER)?.into_iter().enumerate() {
         if rank != me && theirs != mine.to_le_bytes() {
             let theirs = theirs.try_into().map_or(0, u32::from_le_bytes);
             let why =
@@ -88,14 +87,14 @@ fn agree(mesh: &mut Mesh, ranks: usize) -> Result<Vec<u8>, Broken> {
     }
     let id = if me == 0 { comm::new_id().map_err(|trouble| Broken::unable(0, trouble))? } else { Vec::new() };
     let told = (0..ranks).map(|to| if me == 0 && to != 0 { id.clone() } else { Vec::new() });
-    let heard = exchange(mesh, told.collect(), GATHER)?.swap_remove(0);
+    let heard = exchange(mesh, me, told.collect(), GATHER)?.swap_remove(0);
     let id = if me == 0 { id } else { heard };
     if id.len() == ID_BYTES { Ok(id) } else { Err(Broken::out_of_step(0, "its id is no id of NCCL")) }
 }
 
-/// Hands each rank its bytes and gives those that each rank handed to this one.
-fn exchange(mesh: &mut Mesh, parts: Vec<Vec<u8>>, wait: Duration) -> Result<Vec<Vec<u8>>, Broken> {
-    let (me, ranks) = (mesh.rank(), parts.len());
+/// Hands each rank its bytes and gives those that each rank handed to this one, rank `me`.
+fn exchange(mesh: &mut Mesh, me: usize, parts: Vec<Vec<u8>>, wait: Duration) -> Result<Vec<Vec<u8>>, Broken> {
+    let ranks = parts.len();
     for (to, part) in parts.iter().enumerate().filter(|(to, _)| *to != me) {
         mesh.pass(to, part, wait)?;
     }
@@ -103,10 +102,9 @@ fn exchange(mesh: &mut Mesh, parts: Vec<Vec<u8>>, wait: Duration) -> Result<Vec<
 }
 
 impl Bond {
-    /// Brings the devices of connected ranks together, this one's being number `device` of its machine.
-    pub(super) fn new(mut mesh: Mesh, ranks: usize, device: usize) -> Result<Self, Broken> {
-        let me = mesh.rank();
-        let id = agree(&mut mesh, ranks)?;
+    /// Brings the devices of connected ranks together, that of rank `me` being number `device` of its machine.
+    pub(super) fn new(mut mesh: Mesh, me: usize, ranks: usize, device: usize) -> Result<Self, Broken> {
+        let id = agree(&mut mesh, me, ranks)?;
         let mine = |trouble: Trouble| Broken::unable(me, trouble);
         let stage = Stage::new(device).map_err(mine)?;
         let comm = Comm::begin(&id, me, ranks).map_err(mine)?;
@@ -166,7 +164,7 @@ impl Bond {
     }
 
     fn download<T: Number>(&mut self, into: &mut [T]) -> Result<(), Broken> {
-        let me = self.mesh.rank();
+        let me = self.comm.rank();
         self.stage.download(into).map_err(|trouble| Broken::unable(me, trouble))
     }
 
@@ -195,7 +193,7 @@ impl Bond {
             }
             if self.ended.load(Ordering::Relaxed) {
                 self.comm.abort();
-                return Err(Broken { rank: self.mesh.rank(), fault: Fault::Aborted });
+                return Err(Broken { rank: self.comm.rank(), fault: Fault::Aborted });
             }
             let now = Instant::now();
             if now >= until {
@@ -213,9 +211,9 @@ impl Bond {
 
     /// Finds out who it is that NCCL waits for: it does not say.
     fn broken(&mut self, fault: Fault) -> Broken {
-        let ranks = self.comm.ranks();
-        let absent = exchange(&mut self.mesh, vec![Vec::new(); ranks], ROLL_CALL).err();
-        let other = (self.mesh.rank() + 1) % ranks;
+        let (me, ranks) = (self.comm.rank(), self.comm.ranks());
+        let absent = exchange(&mut self.mesh, me, vec![Vec::new(); ranks], ROLL_CALL).err();
+        let other = (me + 1) % ranks;
         self.end_with(match absent {
             Some(Broken { rank, fault: Fault::Late(_) }) => Broken { rank, fault },
             Some(gone) => gone,

@@ -155,10 +155,6 @@ fn answered(mut stream: TcpStream, me: &Hello) -> Option<(usize, Link)> {
 
 #[cfg(feature = "nccl")]
 impl Mesh {
-    pub(super) fn rank(&self) -> usize {
-        self.rank
-    }
-
     /// A rank whose connection was closed, if there is one; does not wait.
     pub(super) fn gone(&self) -> Option<Broken> {
         self.links.iter().flatten().find_map(Link::gone)

@@ -92,8 +92,8 @@ mod tests {
         let turns = Turns::default();
         let mut first = Turn::of(&turns);
         first.take(SOON, || unreachable!("nobody is before it"));
-        let (say, told) = mpsc::channel();
-        let (asks, asked) = mpsc::channel();
+        let (say, told) = mpsc::sync_channel(8);
+        let (asks, asked) = mpsc::sync_channel(8);
         let others: Vec<_> = (0..3)
             .map(|number| {
                 let (mut turn, say, asks) = (Turn::of(&turns), say.clone(), asks.clone());

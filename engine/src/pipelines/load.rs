@@ -2,8 +2,6 @@
 //!
 //! A file that lacks a tensor or has one too many is refused here, whether it is read now or in the middle of a render.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::decode::{Geometry, Video};

@@ -107,6 +107,10 @@ impl Comm {
         Ok(Self { raw, rank, ranks })
     }
 
+    pub(super) fn rank(&self) -> usize {
+        self.rank
+    }
+
     pub(super) fn ranks(&self) -> usize {
         self.ranks
     }

@@ -6,7 +6,7 @@
 use super::{Context, Level, Part, Transformer, block::Buffers, rope::Rope};
 use crate::error::Error;
 use crate::kernels::{Bias, Finish};
-use crate::parallel::{Group, Mode};
+use crate::parallel::{Broken, Group, Mode};
 
 impl Transformer {
     pub(super) fn forward_staged(
