@@ -12,8 +12,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::clock;
 
-/// It is looked at so often within its life, and at least once an hour.
-const LOOKS: u32 = 20;
+/// It is looked at again after this part of what is left of its life, and at least once an hour.
+const PART: u32 = 4;
 const LOOK_MAX: Duration = Duration::from_secs(60 * 60);
 const LOOK_MIN: Duration = Duration::from_secs(1);
 /// What a coordinator gets to sign it.
@@ -23,9 +23,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub(crate) async fn run(addresses: Vec<Address>, how: Dial) {
     let Security::Tls(keys) = how.security.clone() else { return };
     loop {
-        let facts = keys.facts();
-        let life = u64::try_from(facts.not_after - facts.not_before).unwrap_or(0);
-        sleep((Duration::from_secs(life) / LOOKS).clamp(LOOK_MIN, LOOK_MAX)).await;
+        let left = u64::try_from(keys.facts().not_after - clock::unix_seconds()).unwrap_or(0);
+        sleep((Duration::from_secs(left) / PART).clamp(LOOK_MIN, LOOK_MAX)).await;
         if !is_due(&keys.facts(), clock::unix_seconds()) {
             continue;
         }

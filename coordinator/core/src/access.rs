@@ -148,7 +148,7 @@ impl Denied {
             }
             .to_owned(),
             Self::Role { needs, holds } => {
-                format!("this needs {}, and the certificate is that of a {}", needs.words(), holds.name())
+                format!("this needs {}, and the certificate's role is {}", needs.words(), holds.name())
             }
             Self::Show { show } => format!("the certificate does not include show '{show}'"),
             Self::OtherWorker { name, worker } => {
