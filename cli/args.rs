@@ -1,10 +1,16 @@
 //! The command line as clap reads it: names, flags and their help, nothing that acts.
 
+mod certs;
+mod roles;
 mod wrangle;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
+pub(crate) use certs::{
+    Audit, Certs, CertsWish, Init, Issue, IssuedRole, Join, List, Revoke, Tls, Token, WorkerWish,
+};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+pub(crate) use roles::{Coordinator, Rank, Worker};
 pub(crate) use wrangle::{
     Doctor, Limit, Lock, Nimby, NimbyWish, OneOf, Show, Status, Update, Verify, Why, Workers,
 };
@@ -87,6 +93,10 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Check this machine, a coordinator and an artifact store
     Doctor(Doctor),
+    /// The farm's own authority: who may connect, and as what
+    Certs(Certs),
+    /// Say who did what, and what was refused
+    Audit(Audit),
 }
 
 impl Command {
@@ -105,6 +115,8 @@ pub(crate) struct Client {
     /// Speak plaintext; refused anywhere but on loopback addresses
     #[arg(long)]
     pub(crate) insecure: bool,
+    #[command(flatten)]
+    pub(crate) tls: Tls,
 }
 
 /// How results are printed.
@@ -170,81 +182,6 @@ pub(crate) struct Clip {
     /// Frames a second
     #[arg(long, requires = "prompt")]
     pub(crate) fps: Option<f64>,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Coordinator {
-    /// Settings (TOML); flags win over it
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Where to listen [default: 127.0.0.1:7400]
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) listen: Option<SocketAddr>,
-    /// Where the coordinator keeps what is its own [default: ~/.local/share/croft/coordinator]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// The artifact store: file:///DIR or s3://BUCKET[/PREFIX] [default: a folder of the data directory]
-    #[arg(long, value_name = "URL")]
-    pub(crate) artifacts: Option<String>,
-    /// Members of the etcd cluster that keeps the state [default: a file in the data directory]
-    #[arg(long, value_delimiter = ',', value_name = "URL,…")]
-    pub(crate) etcd: Option<Vec<String>>,
-    /// The farm's name: keys in etcd begin with it [default: croft]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) farm: Option<String>,
-    /// How clients and workers reach this coordinator [default: where it listens]
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) advertise: Option<String>,
-    /// Speak plaintext; refused anywhere but on loopback addresses
-    #[arg(long)]
-    pub(crate) insecure: bool,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Worker {
-    /// Settings (TOML); flags win over it
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// The coordinator's address; several are tried in turn
-    #[arg(long, env = "CROFT_COORDINATOR", value_name = "HOST:PORT[,…]")]
-    pub(crate) coordinator: Option<String>,
-    /// Scratch space [default: ~/.local/share/croft/worker]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// `auto`, or `cpu:N` for N devices that share this machine's cores
-    #[arg(long, value_name = "DEVICES")]
-    pub(crate) devices: Option<String>,
-    /// Threads of each CPU device [default: the cores shared out among the devices]
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<u32>,
-    /// Its name on the farm [default: the host's name]
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// Tags, by which layers choose workers
-    #[arg(long, value_delimiter = ',', value_name = "TAG,…")]
-    pub(crate) tags: Option<Vec<String>>,
-    /// Speak plaintext; refused anywhere but on loopback addresses
-    #[arg(long)]
-    pub(crate) insecure: bool,
-    /// End when standard input does: how `croft render` takes its workers with it, whatever ends it
-    #[arg(long, hide = true)]
-    pub(crate) until_stdin_closes: bool,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Rank {
-    /// The inherited end of the socket to the worker
-    #[arg(long)]
-    pub(crate) fd: i32,
-    /// The one folder below which it writes
-    #[arg(long)]
-    pub(crate) scratch: PathBuf,
-    /// Reach the ranks of other workers; without it there is no network
-    #[arg(long)]
-    pub(crate) gang: bool,
-    /// Threads of the engine
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) threads: u32,
 }
 
 #[derive(Debug, Clone, ClapArgs)]

@@ -1,20 +1,18 @@
 //! A client's connection to a coordinator, and the names that people type.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use croft_proto::{
     MESSAGE_BYTES_MAX,
+    channel::{self, Address, Dial, Security, Trouble},
     v1::{
         CoordinatorRole, GetFarmStatusRequest, TaskSelector, TaskState, artifacts_client::ArtifactsClient,
-        farm_client::FarmClient, jobs_client::JobsClient,
+        farm_client::FarmClient, identity_client::IdentityClient, jobs_client::JobsClient,
     },
 };
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
-use tonic::{
-    Request,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Request, transport::Channel};
 
 use crate::{
     args, config,
@@ -39,6 +37,9 @@ const ROLE: Duration = Duration::from_millis(1_500);
 const ELECTION: Duration = Duration::from_secs(20);
 const ELECTION_PAUSE: Duration = Duration::from_millis(200);
 
+const NOBODY: &str = "start one with `croft coordinator`, or give its address by --coordinator or CROFT_COORDINATOR; if it speaks TLS, \
+     this client needs an identity";
+
 /// A connection, cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Coordinator {
@@ -46,26 +47,29 @@ pub(crate) struct Coordinator {
     pub(crate) address: String,
     /// All addresses that it was chosen from.
     of: Vec<String>,
+    security: Security,
 }
 
 impl Coordinator {
     /// The coordinator of the flags, the environment, or `client.toml`; of several the one that leads.
     pub(crate) async fn find(client: &args::Client) -> Result<Self, Failed> {
-        Self::leader(&addresses(client)?).await
+        let settings = config::client(client)?;
+        let security = Security::of(settings.tls.clone()).map_err(unusable)?;
+        Self::leader(&listed(&settings), &security).await
     }
 
     /// The one that leads now: this one, or another after it died.
     pub(crate) async fn again(&self) -> Result<Self, Failed> {
-        Self::leader(&self.of).await
+        Self::leader(&self.of, &self.security).await
     }
 
-    async fn leader(addresses: &[String]) -> Result<Self, Failed> {
+    async fn leader(addresses: &[String], security: &Security) -> Result<Self, Failed> {
         if let [one] = addresses {
-            return Self::dial(one).await;
+            return Self::dial(one, security).await;
         }
         let began = Instant::now();
         loop {
-            let asked = join_all(addresses.iter().map(|address| Self::role(address))).await;
+            let asked = join_all(addresses.iter().map(|address| Self::role(address, security))).await;
             let mut reasons = Vec::new();
             for asked in asked {
                 match asked {
@@ -73,7 +77,7 @@ impl Coordinator {
                         return Ok(Self { of: addresses.to_vec(), ..found });
                     }
                     Ok((found, _)) => reasons.push(format!("{} does not lead", found.address)),
-                    Err(failed) if failed.exit == Exit::Usage => return Err(failed),
+                    Err(failed) if matches!(failed.exit, Exit::Usage | Exit::Denied) => return Err(failed),
                     Err(failed) => reasons.push(failed.to_string()),
                 }
             }
@@ -87,10 +91,10 @@ impl Coordinator {
     }
 
     /// One of several, and what it is.
-    async fn role(address: &str) -> Result<(Self, CoordinatorRole), Failed> {
+    async fn role(address: &str, security: &Security) -> Result<(Self, CoordinatorRole), Failed> {
         let silent = || Failed::with(Exit::Unreachable, format!("{address} does not answer"));
         let asked = async {
-            let found = Self::dial(address).await?;
+            let found = Self::dial(address, security).await?;
             let status = found.farm().get_farm_status(request(GetFarmStatusRequest {})).await?.into_inner();
             Ok((found, status.role()))
         };
@@ -98,19 +102,25 @@ impl Coordinator {
     }
 
     /// Connects to one address.
-    pub(crate) async fn dial(address: &str) -> Result<Self, Failed> {
-        let url = plaintext_url(address)?;
-        let endpoint = Endpoint::from_shared(url)
-            .map_err(|_| usage_of(address))?
-            .connect_timeout(CONNECT)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true);
-        let channel = endpoint.connect().await.map_err(|_| {
-            Failed::with(Exit::Unreachable, format!("no coordinator answers at {address}"))
-                .help("start one with `croft coordinator`, or give its address by --coordinator or CROFT_COORDINATOR")
+    pub(crate) async fn dial(address: &str, security: &Security) -> Result<Self, Failed> {
+        let to: Address = address.parse().map_err(|_| usage_of(address))?;
+        let how = Dial {
+            security: security.clone(),
+            pinned: None,
+            connect: CONNECT,
+            keep_alive: KEEP_ALIVE,
+            window: None,
+        };
+        let channel = channel::dial(&to, &how).await.map_err(|error| match error.trouble {
+            Trouble::Address => Failed::with(Exit::Usage, error.to_string()),
+            Trouble::Untrusted => Failed::with(Exit::Denied, format!("{address}: {error}"))
+                .help("compare its certificate's names with the address, and both sides' ca.pem"),
+            Trouble::Unreachable => {
+                Failed::with(Exit::Unreachable, format!("no coordinator answers at {address}")).help(NOBODY)
+            }
         })?;
-        Ok(Self { channel, address: address.to_owned(), of: vec![address.to_owned()] })
+        let of = vec![address.to_owned()];
+        Ok(Self { channel, address: address.to_owned(), of, security: security.clone() })
     }
 
     pub(crate) fn jobs(&self) -> JobsClient<Channel> {
@@ -123,6 +133,10 @@ impl Coordinator {
         ArtifactsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
+    pub(crate) fn identity(&self) -> IdentityClient<Channel> {
+        IdentityClient::new(self.channel.clone())
+    }
+
     pub(crate) fn farm(&self) -> FarmClient<Channel> {
         FarmClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
@@ -130,8 +144,15 @@ impl Coordinator {
 
 /// The addresses of the flags, the environment, or `client.toml`.
 pub(crate) fn addresses(client: &args::Client) -> Result<Vec<String>, Failed> {
-    let settings = config::client(client)?;
-    Ok(settings.coordinator.split(',').map(|address| address.trim().to_owned()).collect())
+    Ok(listed(&config::client(client)?))
+}
+
+fn listed(settings: &config::Client) -> Vec<String> {
+    settings.coordinator.split(',').map(|address| address.trim().to_owned()).collect()
+}
+
+fn unusable(error: channel::Error) -> Failed {
+    Failed::with(Exit::Usage, error.to_string()).help("see the files of --identity, --ca, --cert and --key")
 }
 
 /// A request whose answer is waited for with an end. Not for streams: theirs is the end of the job.
@@ -139,29 +160,6 @@ pub(crate) fn request<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(ANSWER);
     request
-}
-
-/// Plaintext goes to this machine only: what crosses a network would be readable there.
-fn plaintext_url(address: &str) -> Result<String, Failed> {
-    let bare = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
-    if bare.contains("://") {
-        return Err(usage_of(address));
-    }
-    let Some((host, port)) = bare.rsplit_once(':') else { return Err(usage_of(address)) };
-    if port.parse::<u16>().is_err() {
-        return Err(usage_of(address));
-    }
-    let host_bare = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback =
-        host_bare == "localhost" || host_bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if !is_loopback {
-        return Err(Failed::with(
-            Exit::Usage,
-            format!("{address}: plaintext is refused anywhere but on loopback"),
-        )
-        .help("reach it through an SSH tunnel, `ssh -L 7400:127.0.0.1:7400 HOST`, and give 127.0.0.1:7400"));
-    }
-    Ok(format!("http://{bare}"))
 }
 
 fn usage_of(address: &str) -> Failed {
@@ -253,17 +251,13 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn plaintext_goes_to_loopback_only() {
-        for fine in ["127.0.0.1:7400", "localhost:7400", "[::1]:7400", "http://127.0.0.1:7400/"] {
-            assert!(plaintext_url(fine).is_ok(), "{fine}");
-        }
+    #[tokio::test]
+    async fn plaintext_goes_to_loopback_only() {
         for refused in
             ["10.0.0.7:7400", "farm.studio:7400", "https://127.0.0.1:7400", "127.0.0.1", "[::1]", ":x"]
         {
-            let failed = plaintext_url(refused).expect_err(refused);
+            let failed = Coordinator::dial(refused, &Security::Plaintext).await.expect_err(refused);
             assert_eq!(failed.exit, Exit::Usage, "{refused}");
-            assert!(failed.messages[0].help.is_some(), "{refused}");
         }
     }
 

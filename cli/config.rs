@@ -1,13 +1,21 @@
 //! Settings files and the environment: the one place that reads either. Flags win over a file, a file over defaults.
 
-mod nccl;
-
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
+mod coordinator;
+mod nccl;
+mod security;
+
+#[cfg(test)]
+use coordinator::CoordinatorFile;
+pub(crate) use coordinator::coordinator;
+use croft_proto::{channel::Files, identity::Folder};
+use security::{TlsFile, files};
+pub(crate) use security::{authority_dir, client_identity, write_client, write_worker};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
@@ -21,28 +29,13 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// How far a misspelt key may be from a real one to be suggested.
 const NEAREST_MIN: f64 = 0.7;
 
+/// The folder, within that of a role, that says who it is.
+pub(crate) const IDENTITY: &str = "identity";
+pub(crate) const WORKER_FILE: &str = "worker.toml";
+
 /// What a role's file may hold.
 pub(crate) trait Settings: DeserializeOwned + Default {
     const KEYS: &'static [&'static str];
-}
-
-/// `coordinator.toml`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CoordinatorFile {
-    listen: Option<SocketAddr>,
-    data_dir: Option<PathBuf>,
-    artifacts: Option<String>,
-    etcd: Option<Vec<String>>,
-    farm: Option<String>,
-    advertise: Option<String>,
-    insecure: Option<bool>,
-    lease_ms: Option<u64>,
-}
-
-impl Settings for CoordinatorFile {
-    const KEYS: &'static [&'static str] =
-        &["listen", "data_dir", "artifacts", "etcd", "farm", "advertise", "insecure", "lease_ms"];
 }
 
 /// `worker.toml`
@@ -59,6 +52,10 @@ struct WorkerFile {
     checkpoint_ms: Option<u64>,
     gang_address: Option<IpAddr>,
     nccl: Option<nccl::Nccl>,
+    identity: Option<PathBuf>,
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
 }
 
 impl Settings for WorkerFile {
@@ -73,6 +70,10 @@ impl Settings for WorkerFile {
         "checkpoint_ms",
         "gang_address",
         "nccl",
+        "identity",
+        "ca",
+        "cert",
+        "key",
     ];
 }
 
@@ -82,30 +83,22 @@ impl Settings for WorkerFile {
 struct ClientFile {
     coordinator: Option<String>,
     insecure: Option<bool>,
+    identity: Option<PathBuf>,
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
 }
 
 impl Settings for ClientFile {
-    const KEYS: &'static [&'static str] = &["coordinator", "insecure"];
+    const KEYS: &'static [&'static str] = &["coordinator", "insecure", "identity", "ca", "cert", "key"];
 }
 
 /// A client's settings, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Client {
     pub(crate) coordinator: String,
-    pub(crate) insecure: bool,
-}
-
-/// A coordinator's settings, whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Coordinator {
-    pub(crate) listen: SocketAddr,
-    pub(crate) data_dir: PathBuf,
-    pub(crate) artifacts: String,
-    pub(crate) etcd: Vec<String>,
-    pub(crate) farm: Option<String>,
-    pub(crate) advertise: Option<String>,
-    pub(crate) insecure: bool,
-    pub(crate) lease_ms: Option<u64>,
+    /// `None` for plaintext.
+    pub(crate) tls: Option<Files>,
 }
 
 /// A worker's settings, whole.
@@ -117,7 +110,7 @@ pub(crate) struct Worker {
     pub(crate) threads: Option<u32>,
     pub(crate) name: Option<String>,
     pub(crate) tags: Vec<String>,
-    pub(crate) insecure: bool,
+    pub(crate) tls: Option<Files>,
     pub(crate) checkpoint_ms: Option<u64>,
     pub(crate) gang_address: Option<IpAddr>,
     /// For ranks alone.
@@ -142,13 +135,23 @@ pub(crate) fn client(flags: &args::Client) -> Result<Client, Failed> {
             .clone()
             .or(file.coordinator)
             .unwrap_or_else(|| client::DEFAULT_COORDINATOR.to_owned()),
-        insecure: flags.insecure || file.insecure.unwrap_or(false),
+        tls: files(
+            &flags.tls,
+            TlsFile { identity: file.identity, ca: file.ca, cert: file.cert, key: file.key },
+            client_identity(),
+            flags.insecure || file.insecure.unwrap_or(false),
+        )?,
     })
 }
 
-fn client_file() -> Option<PathBuf> {
+/// Where a client's own settings lie.
+pub(crate) fn client_home() -> Option<PathBuf> {
     let home = || variable("HOME").map(|h| Path::new(&h).join(".config"));
-    Some(variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home)?.join("croft/client.toml"))
+    Some(variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home)?.join("croft"))
+}
+
+fn client_file() -> Option<PathBuf> {
+    Some(client_home()?.join("client.toml"))
 }
 
 /// The folder of this machine's worker.
@@ -159,36 +162,16 @@ pub(crate) fn worker_dir(flag: Option<PathBuf>) -> Result<PathBuf, Failed> {
     })
 }
 
-/// The coordinator's settings.
-pub(crate) fn coordinator(flags: args::Coordinator) -> Result<Coordinator, Failed> {
-    let file: CoordinatorFile = from(flags.config.as_deref())?;
-    let data_dir = absolute(match flags.data_dir.or(file.data_dir) {
-        Some(dir) => dir,
-        None => data_home("coordinator")?,
-    })?;
-    let artifacts = match flags.artifacts.or(file.artifacts) {
-        Some(url) => url,
-        None => file_url(&data_dir.join("artifacts"))?,
-    };
-    Ok(Coordinator {
-        listen: flags.listen.or(file.listen).unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 7400))),
-        data_dir,
-        artifacts,
-        etcd: flags.etcd.or(file.etcd).unwrap_or_default(),
-        farm: flags.farm.or(file.farm),
-        advertise: flags.advertise.or(file.advertise),
-        insecure: flags.insecure || file.insecure.unwrap_or(false),
-        lease_ms: file.lease_ms,
-    })
-}
-
 /// The worker's settings.
 pub(crate) fn worker(flags: args::Worker) -> Result<Worker, Failed> {
-    let file: WorkerFile = from(flags.config.as_deref())?;
-    let data_dir = absolute(match flags.data_dir.or(file.data_dir) {
-        Some(dir) => dir,
-        None => data_home("worker")?,
-    })?;
+    // What `croft worker join` wrote, where nobody names another file.
+    let joined = worker_dir(flags.data_dir.clone())?.join(WORKER_FILE);
+    let config = flags.config.clone().or_else(|| Some(joined).filter(|path| path.exists()));
+    let file: WorkerFile = from(config.as_deref())?;
+    let data_dir = worker_dir(flags.data_dir.or(file.data_dir))?;
+    let insecure = flags.insecure || file.insecure.unwrap_or(false);
+    let settings = TlsFile { identity: file.identity, ca: file.ca, cert: file.cert, key: file.key };
+    let tls = files(&flags.tls, settings, Some(Folder(data_dir.join(IDENTITY))), insecure)?;
     let coordinators =
         flags.coordinator.or(file.coordinator).unwrap_or_else(|| client::DEFAULT_COORDINATOR.to_owned());
     Ok(Worker {
@@ -198,7 +181,7 @@ pub(crate) fn worker(flags: args::Worker) -> Result<Worker, Failed> {
         threads: flags.threads.or(file.threads),
         name: flags.name.or(file.name),
         tags: flags.tags.or(file.tags).unwrap_or_default(),
-        insecure: flags.insecure || file.insecure.unwrap_or(false),
+        tls,
         checkpoint_ms: file.checkpoint_ms,
         gang_address: file.gang_address,
         environment: file.nccl.unwrap_or_default().environment(),
@@ -217,7 +200,7 @@ pub(crate) fn absolute(path: PathBuf) -> Result<PathBuf, Failed> {
     std::path::absolute(&path).map_err(|e| Failed::new(format!("{}: {e}", path.display())))
 }
 
-fn data_home(role: &str) -> Result<PathBuf, Failed> {
+pub(crate) fn data_home(role: &str) -> Result<PathBuf, Failed> {
     let home = || variable("HOME").map(|h| Path::new(&h).join(".local/share"));
     variable("XDG_DATA_HOME").map(PathBuf::from).or_else(home).map(|d| d.join("croft").join(role)).ok_or_else(
         || Failed::with(Exit::Usage, "no home directory to keep data in").help("give --data-dir DIR"),
@@ -298,29 +281,5 @@ mod tests {
         )
         .is_ok());
         assert!(parse::<ClientFile>("coordinator='a:1'\ninsecure=true\n", "f").is_ok());
-    }
-
-    #[test]
-    fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let dir = tempfile::tempdir().expect("scratch");
-        let path = dir.path().join("coordinator.toml");
-        fs::write(&path, "listen = '127.0.0.1:7500'\nlease_ms = 9000\n").expect("written");
-        let flags = args::Coordinator {
-            config: Some(path),
-            listen: None,
-            data_dir: Some("data".into()),
-            artifacts: None,
-            etcd: None,
-            farm: None,
-            advertise: None,
-            insecure: false,
-        };
-        let settings = coordinator(flags).expect("good settings");
-        assert_eq!(settings.listen.port(), 7500);
-        assert_eq!(settings.lease_ms, Some(9000));
-        assert!(settings.data_dir.is_absolute());
-        assert!(
-            settings.artifacts.starts_with("file:///") && settings.artifacts.ends_with("data/artifacts/")
-        );
     }
 }

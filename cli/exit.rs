@@ -120,6 +120,11 @@ impl From<tonic::Status> for Failed {
                 .collect();
             return Self { exit, messages };
         }
+        // What the transport says itself comes of no coordinator of ours.
+        if exit == Exit::Failed && std::error::Error::source(&status).is_some() {
+            return Self::with(Exit::Unreachable, status.message().to_owned())
+                .help("if the coordinator speaks TLS, this client needs an identity: see --identity");
+        }
         let failed = Self::with(exit, status.message().to_owned());
         match exit {
             // One that gives its reasons is there.

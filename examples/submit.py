@@ -4,8 +4,11 @@
     pip install -r examples/requirements.txt
     python examples/submit.py examples/shot.yaml --out out/shot
 
+    python examples/submit.py examples/shot.yaml --coordinator farm:7400 --identity ~/.config/croft/identity
+
 It is written to be copied from: the stubs are made from the protos when it starts, so that it runs from a
-checkout as it is. Exit codes are those of the command line: 0 done, 3 spec refused, 6 unreachable, 7 job failed.
+checkout as it is. Exit codes are those of the command line: 0 done, 3 spec refused, 5 denied, 6 unreachable,
+7 job failed.
 """
 
 import argparse
@@ -37,6 +40,18 @@ def make_stubs(folder):
     sys.path.insert(0, folder)
     names = ("jobs_pb2", "jobs_pb2_grpc", "artifacts_pb2", "artifacts_pb2_grpc", "types_pb2")
     return {name: importlib.import_module(f"croft.v1.{name}") for name in names}
+
+
+def connect(args):
+    """A channel: TLS with a certificate on both sides, or plaintext to this machine where there is none."""
+    folder = args.identity
+    files = [args.ca or folder and folder / "ca.pem", args.key or folder and folder / "key.pem",
+             args.cert or folder and folder / "cert.pem"]
+    if not any(files):
+        return grpc.insecure_channel(args.coordinator)
+    if not all(files):
+        sys.exit("--ca, --cert and --key go together; or give --identity DIR")
+    return grpc.secure_channel(args.coordinator, grpc.ssl_channel_credentials(*[file.read_bytes() for file in files]))
 
 
 def name_of(message, field):
@@ -102,12 +117,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("spec", type=Path, help="the job spec, YAML or JSON")
     parser.add_argument("--coordinator", default=os.environ.get("CROFT_COORDINATOR", "127.0.0.1:7400"))
+    parser.add_argument("--identity", type=Path, metavar="DIR", help="a folder with ca.pem, cert.pem and key.pem")
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="the farm's authority (PEM)")
+    parser.add_argument("--cert", type=Path, metavar="FILE", help="your certificate (PEM)")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="its key (PEM)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="laid over the spec")
     parser.add_argument("--request-id", default=str(uuid.uuid4()), help="the same id gives the same job")
     parser.add_argument("--out", type=Path, help="fetch what the job made into this folder")
     args = parser.parse_args()
 
-    with tempfile.TemporaryDirectory() as folder, grpc.insecure_channel(args.coordinator) as channel:
+    with tempfile.TemporaryDirectory() as folder, connect(args) as channel:
         pb = make_stubs(folder)
         jobs = pb["jobs_pb2_grpc"].JobsStub(channel)
         try:
@@ -123,7 +142,8 @@ def main():
                 count = fetch(artifacts, pb["artifacts_pb2"], job.name, args.out)
                 print(f"{count} files in {args.out}")
         except grpc.RpcError as error:
-            codes = {grpc.StatusCode.INVALID_ARGUMENT: 3, grpc.StatusCode.UNAVAILABLE: 6}
+            codes = {grpc.StatusCode.INVALID_ARGUMENT: 3, grpc.StatusCode.UNAVAILABLE: 6,
+                     grpc.StatusCode.PERMISSION_DENIED: 5, grpc.StatusCode.UNAUTHENTICATED: 5}
             for problem in problems_of(error):
                 print(f"error: {problem}", file=sys.stderr)
             return codes.get(error.code(), 1)

@@ -1,6 +1,8 @@
 //! The commands: each asks a coordinator, is one of its roles, or works offline on files.
 
 mod act;
+mod audit;
+mod certs;
 mod doctor;
 mod get;
 mod jobs;
@@ -71,6 +73,8 @@ pub(crate) async fn run(command: Command) -> Result<Exit, Failed> {
         Command::Status(args) => status::run(args).await,
         Command::Verify(args) => verify::run(&args),
         Command::Doctor(args) => doctor::run(args).await,
+        Command::Certs(args) => certs::run(args.wish).await,
+        Command::Audit(args) => persistent(&args.client, &args, audit::run).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use croft_proto::channel::{Files, Security};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -22,7 +23,9 @@ pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed>
             .artifacts
             .parse()
             .map_err(|e| Failed::with(Exit::Usage, format!("artifacts '{}': {e}", settings.artifacts)))?,
-        insecure: settings.insecure,
+        security: security(settings.tls)?,
+        authority: settings.certs,
+        etcd_tls: settings.etcd_tls,
         lease_ms: settings.lease_ms.unwrap_or(defaults.lease_ms),
         data_dir: Some(settings.data_dir),
         etcd: settings.etcd,
@@ -49,14 +52,23 @@ pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed>
 }
 
 pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
+    if let Some(args::WorkerWish::Join(join)) = args.join {
+        return super::certs::join_worker(join).await;
+    }
     let until_stdin_closes = args.until_stdin_closes;
     let settings = config::worker(args)?;
     let program = std::env::current_exe()
         .map_err(|e| Failed::new(format!("cannot find this program to start ranks from: {e}")))?;
     let defaults = croft_worker::Config::default();
+    let security = security(settings.tls)?;
+    // A worker is called what its certificate says.
+    let certified = match &security {
+        Security::Tls(keys) => keys.facts().name.map(|name| name.bare().to_owned()),
+        Security::Plaintext => None,
+    };
     let config = croft_worker::Config {
         coordinators: settings.coordinators,
-        name: settings.name.unwrap_or(defaults.name),
+        name: settings.name.or(certified).unwrap_or(defaults.name),
         data_dir: settings.data_dir,
         devices: settings.devices.parse().map_err(|e| {
             Failed::with(Exit::Usage, format!("devices '{}': {e}", settings.devices))
@@ -64,7 +76,7 @@ pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
         })?,
         threads_per_device: settings.threads.or(defaults.threads_per_device),
         tags: settings.tags,
-        insecure: settings.insecure,
+        security,
         rank: croft_worker::RankProgram::Child {
             program,
             args: vec!["rank".to_owned()],
@@ -88,8 +100,18 @@ pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
             run.await
         }
     };
-    outcome.map_err(|e| Failed::new(e.to_string()))?;
+    outcome.map_err(|error| match error {
+        croft_worker::Error::Denied { .. } => Failed::with(Exit::Denied, error.to_string()).help(
+            "a worker's certificate is for its own name: leave --name out, or join with a token for this one",
+        ),
+        croft_worker::Error::Channel(_) => Failed::with(Exit::Usage, error.to_string()),
+        _ => Failed::new(error.to_string()),
+    })?;
     Ok(Exit::Ok)
+}
+
+fn security(files: Option<Files>) -> Result<Security, Failed> {
+    Security::of(files).map_err(|error| Failed::with(Exit::Usage, error.to_string()))
 }
 
 /// Returns when nobody holds the other end of standard input any more.

@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
 };
 
+use croft_proto::channel::Security;
 use url::Url;
 
 /// Settings of a coordinator. `Default` is a private one: loopback, any port, outputs in the temporary folder.
@@ -14,14 +15,18 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where outputs go: `file:///DIR`, which must exist, or `s3://BUCKET[/PREFIX]`.
     pub artifacts: Url,
-    /// Asks for plaintext. On loopback it changes nothing, and anywhere else plaintext is refused all the same.
-    pub insecure: bool,
+    /// How clients and workers are spoken to; in plaintext on loopback only.
+    pub security: Security,
+    /// The folder of the farm's authority, for the coordinator that lets machines join.
+    pub authority: Option<PathBuf>,
     /// A worker silent for this long is lost and its attempts are broken, milliseconds.
     pub lease_ms: u64,
     /// Where the coordinator keeps its state, in `state.redb`; without it the state is in memory and ends with it.
     pub data_dir: Option<PathBuf>,
     /// Members of an etcd cluster that keeps the state instead, `http://HOST:PORT`; several coordinators may share it.
     pub etcd: Vec<String>,
+    /// Files for etcd members that are reached by `https://`.
+    pub etcd_tls: EtcdTls,
     /// The name of the farm: keys in etcd begin with it.
     pub farm: String,
     /// How clients and workers reach this coordinator; where it listens, when left out.
@@ -36,15 +41,27 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             artifacts: Url::from_directory_path(std::env::temp_dir())
                 .expect("the temporary folder is an absolute path"),
-            insecure: false,
+            security: Security::Plaintext,
+            authority: None,
             lease_ms: 10_000,
             data_dir: None,
             etcd: Vec::new(),
+            etcd_tls: EtcdTls::default(),
             farm: "croft".to_owned(),
             advertise: None,
             publications: 16,
         }
     }
+}
+
+/// PEM files by which an etcd cluster and this coordinator know each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EtcdTls {
+    /// The authority that the members' certificates are of.
+    pub authority: Option<PathBuf>,
+    /// What this coordinator shows, and its key.
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
 }
 
 /// A store's address for people and workers: without the user and password that somebody may have put into it.

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 #[non_exhaustive]
 pub enum Error {
     #[error(
-        "{listen}: plaintext is refused anywhere but on loopback; listen on 127.0.0.1 and reach it through an SSH \
-         tunnel, `ssh -L 7400:127.0.0.1:{} HOST`", listen.port()
+        "{listen}: plaintext is refused anywhere but on loopback; give this coordinator a certificate: `croft certs \
+         init`, then `croft certs issue --role coordinator NAME --host HOST --install`"
     )]
     PlaintextRefused { listen: SocketAddr },
     #[error("cannot listen on {listen}: {source}")]
@@ -17,6 +17,8 @@ pub enum Error {
     Store(#[from] croft_proto::store::Error),
     #[error("artifact store {url}: its id '.croft/store-id' can neither be read nor written: {source}")]
     StoreId { url: String, source: object_store::Error },
+    #[error(transparent)]
+    Identity(#[from] croft_proto::identity::Error),
     #[error(transparent)]
     State(#[from] crate::state::Error),
     #[error(transparent)]

@@ -1,6 +1,6 @@
 //! How everybody else speaks to the farm: a bounded inbox, read by the one thread that owns it.
 
-use croft_core::{farm::Farm, step::Event};
+use croft_core::{audit::Entry, farm::Farm, step::Event};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::run::Desk;
@@ -16,8 +16,8 @@ pub(crate) type Look = Box<dyn FnOnce(Result<&mut Desk, Refusal>) + Send>;
 
 /// One thing for the farm's thread to do.
 pub(crate) enum Input {
-    /// Of somebody who can be sent away: a client, who tries again.
-    Asked { event: Option<Make>, look: Look },
+    /// Of somebody who can be sent away: a client, who tries again. A change comes with its line for the book.
+    Asked { event: Option<(Make, Box<Entry>)>, look: Look },
     /// Of a worker or of our own hands: it happened, whether it can be written now or only later.
     Happened { event: Make, look: Option<Look> },
     /// Time passed.
@@ -87,14 +87,17 @@ impl Handle {
         answered.await.unwrap_or(Err(Refusal::Ended))
     }
 
-    /// Somebody wants something; looks at what became of it once that is durable.
+    /// Somebody wants something; looks at what became of it once that is durable, and with it `entry`, the line of the
+    /// book that tells of it.
     pub(crate) async fn act<T: Send + 'static>(
         &self,
+        entry: Entry,
         event: impl FnOnce(&Farm) -> Option<Event> + Send + 'static,
         look: impl FnOnce(&mut Desk) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
         let (look, answered) = answering(look);
-        self.send(Input::Asked { event: Some(Box::new(event)), look }).await?;
+        let event: Make = Box::new(event);
+        self.send(Input::Asked { event: Some((event, Box::new(entry))), look }).await?;
         answered.await.unwrap_or(Err(Refusal::Ended))
     }
 

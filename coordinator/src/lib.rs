@@ -26,6 +26,6 @@ mod store_id;
 mod sweep;
 mod updates;
 
-pub use config::Config;
+pub use config::{Config, EtcdTls};
 pub use error::Error;
 pub use server::Coordinator;

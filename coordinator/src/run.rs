@@ -10,6 +10,7 @@ mod lead;
 use std::{collections::VecDeque, time::Instant};
 
 use croft_core::{
+    audit::Entry,
     farm::Farm,
     step::{Command, Update, Write},
 };
@@ -60,6 +61,8 @@ pub(crate) struct Loop {
     pub(crate) pending: Option<Pending>,
     /// What happened since then.
     pub(crate) backlog: VecDeque<Input>,
+    /// Lines for the book that came while this one did not lead.
+    pub(crate) unbooked: VecDeque<Box<Entry>>,
     /// When a follower looked at the store last, how long that took, and what it saw.
     pub(crate) looked: Option<follow::Looked>,
 }

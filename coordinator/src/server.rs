@@ -3,7 +3,12 @@
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use croft_core::farm::Farm;
-use croft_proto::{DESCRIPTORS, MESSAGE_BYTES_MAX, v1};
+use croft_proto::{
+    DESCRIPTORS, MESSAGE_BYTES_MAX,
+    channel::{Incoming, Security},
+    identity::Authority,
+    v1,
+};
 use object_store::ObjectStore;
 use tokio::{
     net::TcpListener,
@@ -12,13 +17,11 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::{
-    Server,
-    server::{Router, TcpIncoming},
-};
+use tonic::transport::{Server, server::Router};
+use tower::layer::util::{Identity, Stack};
 
 use crate::{
-    api::{self, TooLarge},
+    api::{self, Book, GateLayer, TooLarge},
     clock::Clock,
     config::{Config, without_secrets},
     effects::Effects,
@@ -34,6 +37,8 @@ use crate::{
 
 /// Requests of one connection at once.
 const REQUESTS: usize = 1_024;
+/// Bytes of a message of somebody who may have no certificate.
+const SMALL: usize = 32 << 10;
 /// A connection is probed this often, and dropped when the probe goes unanswered as long.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// The mind's timers want no finer one.
@@ -52,16 +57,17 @@ pub struct Coordinator {
     store: Arc<dyn ObjectStore>,
     store_id: String,
     seat: Seat,
+    authority: Option<Arc<Authority>>,
 }
 
 impl Coordinator {
     /// Opens the store and the port; a client may dial from here on and is served once it runs.
     ///
     /// # Errors
-    /// When the address is not loopback, is taken, or the store can neither be read nor written.
+    /// When the address is not loopback in plaintext, is taken, or the store can neither be read nor written.
     pub async fn bind(config: Config) -> Result<Self, Error> {
         let listen = config.listen;
-        if !listen.ip().is_loopback() {
+        if !listen.ip().is_loopback() && matches!(config.security, Security::Plaintext) {
             return Err(Error::PlaintextRefused { listen });
         }
         let url = without_secrets(&config.artifacts);
@@ -70,7 +76,9 @@ impl Coordinator {
         let listener = TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen, source })?;
         let address = listener.local_addr().map_err(|source| Error::Listen { listen, source })?;
         let seat = take_seat(&config, advertised(&config, address)).await?;
-        Ok(Self { config, listener, address, store, store_id, seat })
+        let authority = config.authority.as_deref().map(Authority::open).transpose()?;
+        let authority = authority.map(Arc::new);
+        Ok(Self { config, listener, address, store, store_id, seat, authority })
     }
 
     /// Where it listens.
@@ -129,6 +137,7 @@ impl Coordinator {
             config: farm_config,
             pending: None,
             backlog: VecDeque::new(),
+            unbooked: VecDeque::new(),
             looked: None,
         };
         parts.spawn_blocking(move || brain.run());
@@ -144,7 +153,7 @@ impl Coordinator {
             }
         });
 
-        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let incoming = Incoming::new(self.listener, self.config.security.clone());
         let stopping = closing.clone();
         parts.spawn(async move {
             let serve = router.serve_with_incoming_shutdown(incoming, stopping.clone().cancelled_owned());
@@ -182,7 +191,8 @@ impl Coordinator {
         tasks: &TaskTracker,
         end: &CancellationToken,
         first_session: u64,
-    ) -> Result<Router, Error> {
+    ) -> Result<Router<Stack<GateLayer, Identity>>, Error> {
+        let book = Book::new(handle.clone());
         let jobs = api::Jobs::new(handle.clone(), end.clone());
         let artifacts = api::Artifacts::new(handle.clone(), self.store.clone());
         let farm = api::Farm {
@@ -191,7 +201,9 @@ impl Coordinator {
             advertise: advertised(&self.config, self.address),
             state_store: self.seat.kind,
         };
-        let dispatch = api::Dispatch::new(handle.clone(), tasks.clone(), end.clone(), first_session);
+        let dispatch =
+            api::Dispatch::new(handle.clone(), tasks.clone(), end.clone(), first_session, book.clone());
+        let identity = api::Identity::new(handle.clone(), book.clone(), self.authority.clone());
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .build_v1()?;
@@ -203,6 +215,7 @@ impl Coordinator {
         let (_reporter, health) = tonic_health::server::health_reporter();
         let max = MESSAGE_BYTES_MAX;
         Ok(Server::builder()
+            .layer(GateLayer(book))
             .concurrency_limit_per_connection(REQUESTS)
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
@@ -212,6 +225,7 @@ impl Coordinator {
             .add_service(TooLarge(v1::jobs_server::JobsServer::new(jobs).max_decoding_message_size(max)))
             .add_service(v1::artifacts_server::ArtifactsServer::new(artifacts).max_decoding_message_size(max))
             .add_service(v1::farm_server::FarmServer::new(farm))
+            .add_service(v1::identity_server::IdentityServer::new(identity).max_decoding_message_size(SMALL))
             .add_service(v1::dispatch_server::DispatchServer::new(dispatch).max_decoding_message_size(max)))
     }
 }
@@ -238,8 +252,12 @@ async fn take_seat(config: &Config, advertise: String) -> Result<Seat, Error> {
 
 #[cfg(feature = "etcd")]
 async fn etcd_seat(config: &Config, advertise: String) -> Result<Seat, Error> {
-    let settings =
-        crate::state::EtcdConfig { members: config.etcd.clone(), farm: config.farm.clone(), advertise };
+    let settings = crate::state::EtcdConfig {
+        members: config.etcd.clone(),
+        tls: config.etcd_tls.clone(),
+        farm: config.farm.clone(),
+        advertise,
+    };
     Ok(crate::state::Etcd::seat(settings).await?)
 }
 

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, bail};
 use prost::Message;
 
-const FILES: [&str; 6] = ["types", "jobs", "artifacts", "farm", "dispatch", "rank"];
+const FILES: [&str; 7] = ["types", "jobs", "artifacts", "farm", "dispatch", "identity", "rank"];
 
 fn main() -> anyhow::Result<()> {
     let check = std::env::args().any(|a| a == "--check");

@@ -2,13 +2,14 @@
 //!
 //! Coordinator and workers read the same address, so they must make the same of it. Secrets never stand in an address:
 //! they come from the environment that S3 clients share (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-//! `AWS_ENDPOINT_URL`, `AWS_REGION`).
+//! `AWS_ENDPOINT_URL`, `AWS_REGION`; `AWS_CA_BUNDLE` for a server whose certificate is of the studio's own authority, which
+//! is then the only one that is trusted).
 
 use std::{path::PathBuf, sync::Arc};
 
 use object_store::{
-    ObjectStore, aws::AmazonS3Builder, aws::S3ConditionalPut, local::LocalFileSystem, path::Path,
-    prefix::PrefixStore,
+    Certificate, ClientOptions, ObjectStore, aws::AmazonS3Builder, aws::S3ConditionalPut,
+    local::LocalFileSystem, path::Path, prefix::PrefixStore,
 };
 use url::Url;
 
@@ -26,6 +27,8 @@ pub enum Error {
     Folder { path: PathBuf },
     #[error("artifact store '{url}' cannot be used: {source}")]
     Store { url: String, source: object_store::Error },
+    #[error("AWS_CA_BUNDLE '{path}' cannot be used: {what}")]
+    Authority { path: String, what: String },
 }
 
 /// Opens the store at `url`. Nothing is written or asked for yet: a bucket that does not exist shows at its first use.
@@ -64,6 +67,9 @@ fn bucket(url: &Url) -> Result<Arc<dyn ObjectStore>, Error> {
         .with_bucket_name(name)
         // Publication rests on it.
         .with_conditional_put(S3ConditionalPut::ETagMatch);
+    if let Ok(path) = std::env::var("AWS_CA_BUNDLE") {
+        builder = builder.with_client_options(trusting(&path)?);
+    }
     let endpoint = std::env::var("AWS_ENDPOINT_URL").or_else(|_| std::env::var("AWS_ENDPOINT"));
     if let Ok(endpoint) = endpoint {
         // A farm's store is a machine of its own network, and few studios give that a certificate.
@@ -77,6 +83,18 @@ fn bucket(url: &Url) -> Result<Arc<dyn ObjectStore>, Error> {
     } else {
         Ok(Arc::new(PrefixStore::new(store, prefix)))
     }
+}
+
+/// Trusts the authorities in a file, and no others.
+fn trusting(path: &str) -> Result<ClientOptions, Error> {
+    let failed = |what: String| Error::Authority { path: path.to_owned(), what };
+    let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+    let authorities = Certificate::from_pem_bundle(&pem).map_err(|error| failed(error.to_string()))?;
+    if authorities.is_empty() {
+        return Err(failed("it holds no certificate".to_owned()));
+    }
+    let options = ClientOptions::new().with_no_system_certificates(true);
+    Ok(authorities.into_iter().fold(options, ClientOptions::with_root_certificate))
 }
 
 /// The address without what may be secret in it.

@@ -11,6 +11,8 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// Whoever runs the tests may have a farm of their own.
+const NOWHERE: &str = "/dev/null";
 /// A lease that a test can wait out.
 const LEASE_MS: u32 = 2_000;
 
@@ -22,6 +24,10 @@ pub(crate) fn croft(words: &[&str]) -> Command {
         .env_remove("CROFT_COORDINATOR")
         .env_remove("AWS_ENDPOINT_URL")
         .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_CA_BUNDLE")
+        .env_remove("CROFT_IDENTITY")
+        .env("XDG_CONFIG_HOME", NOWHERE)
+        .env("XDG_DATA_HOME", NOWHERE)
         .env("CROFT_LOG", "info");
     command
 }
@@ -81,7 +87,10 @@ impl Coordinator {
         let dir = tempfile::tempdir().expect("scratch");
         let config = dir.path().join("coordinator.toml");
         fs::write(&config, format!("lease_ms = {LEASE_MS}\n")).expect("written");
-        let mut command = dressed(croft(&["--log-format", "json", "coordinator", "--listen", "127.0.0.1:0"]));
+        let mut command = dressed(croft(&["--log-format", "json", "coordinator"]));
+        if !words.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         let mut child = command
             .args(words)
             .arg("--config")
@@ -114,8 +123,10 @@ impl Coordinator {
 
     /// The same in an environment.
     pub(crate) fn worker_with(&mut self, name: &str, dressed: impl Fn(Command) -> Command) {
-        let words = ["worker", "--coordinator", &self.address, "--name", name, "--devices", "cpu:1"];
-        let child = dressed(croft(&words))
+        let mut command = croft(&["worker", "--name", name, "--devices", "cpu:1"]);
+        // A test may name another address by a flag.
+        command.env("CROFT_COORDINATOR", &self.address);
+        let child = dressed(command)
             .args(["--threads", "1", "--data-dir"])
             .arg(self.dir.path().join(name))
             .stderr(fs::File::create(self.dir.path().join(format!("{name}.log"))).expect("a log"))
@@ -141,6 +152,20 @@ impl Coordinator {
 
     pub(crate) fn process(&self, worker: &str) -> &Process {
         &self.workers.iter().find(|(name, _)| name == worker).expect("a worker of this test").1
+    }
+
+    /// A worker that has joined, with its own folder and no word about anything else.
+    pub(crate) fn joined(&mut self, name: &str, home: &Path) {
+        let child = croft(&["worker", "--devices", "cpu:1", "--threads", "1", "--data-dir"])
+            .arg(home)
+            .stderr(fs::File::create(self.dir.path().join(format!("{name}.log"))).expect("a log"))
+            .spawn()
+            .expect("the binary runs");
+        self.workers.push((name.to_owned(), Process(child)));
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.0.id()
     }
 
     /// The rank of a worker with one device.

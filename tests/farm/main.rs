@@ -4,6 +4,7 @@ mod failures;
 mod gangs;
 mod halfway;
 mod house;
+mod identity;
 mod prompt_to_pictures;
 mod python;
 mod rude;

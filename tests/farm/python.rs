@@ -2,7 +2,10 @@
 
 use std::{path::Path, process::Command};
 
-use crate::house::{Coordinator, ends, files, shapes};
+use crate::{
+    house::{Coordinator, ends, files, shapes},
+    identity::Studio,
+};
 
 /// Python with what `tests/requirements.txt` names; `tests/run` installs it and says where.
 fn python(script: &str) -> Command {
@@ -37,6 +40,28 @@ fn a_td_submits_follows_and_fetches() {
     for (name, bytes) in &fetched {
         assert_eq!(store.get(name), Some(bytes), "{name}");
     }
+}
+
+#[test]
+fn a_td_with_a_certificate_submits_and_one_without_rights_is_told() {
+    let mut studio = Studio::open();
+    studio.worker("one");
+    studio.issue(&["kim", "--role", "artist", "--show", "*"]);
+    studio.issue(&["vera", "--role", "viewer"]);
+    let spec = shapes(studio.dir.path(), "clips", 1, 2);
+    let by = |who: &str| {
+        let mut command = python("examples/submit.py");
+        command.arg(&spec).args(["--coordinator", &studio.at(), "--identity"]).arg(studio.identity(who));
+        command
+    };
+    ends(&mut by("kim"), 0);
+    let output = ends(&mut by("vera"), 5);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("needs an artist"), "{told}");
+    let parts = ["ca", "cert", "key"].map(|part| studio.identity("kim").join(format!("{part}.pem")));
+    let mut command = python("examples/submit.py");
+    command.arg(&spec).args(["--coordinator", &studio.at(), "--ca"]).arg(&parts[0]);
+    ends(command.arg("--cert").arg(&parts[1]).arg("--key").arg(&parts[2]), 0);
 }
 
 #[test]

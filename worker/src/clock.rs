@@ -10,3 +10,9 @@ pub(crate) fn now() -> String {
     now.nanos = now.nanos / 1_000_000 * 1_000_000;
     now.to_string()
 }
+
+/// Now, as certificates count it.
+pub(crate) fn unix_seconds() -> i64 {
+    let now = croft_proto::identity::facts::now();
+    i64::try_from(now).unwrap_or(i64::MAX)
+}

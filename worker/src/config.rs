@@ -1,5 +1,6 @@
 //! What a worker is told at its start.
 
+use croft_proto::channel::Security;
 use std::{net::IpAddr, num::NonZero, path::PathBuf, str::FromStr};
 
 /// Devices of one worker at most.
@@ -18,8 +19,8 @@ pub struct Config {
     /// Threads of each device; by default the cores are shared out.
     pub threads_per_device: Option<u32>,
     pub tags: Vec<String>,
-    /// Asks for plaintext. On loopback it changes nothing, and anywhere else plaintext is refused all the same.
-    pub insecure: bool,
+    /// How coordinators are spoken to; in plaintext on loopback only.
+    pub security: Security,
     pub rank: RankProgram,
     /// A render keeps a step when the last one that it kept is older than this, milliseconds; 0 for never.
     pub checkpoint_ms: u64,
@@ -60,7 +61,7 @@ impl Default for Config {
             devices: Devices::Auto,
             threads_per_device: None,
             tags: Vec::new(),
-            insecure: false,
+            security: Security::Plaintext,
             rank: RankProgram::Noop,
             checkpoint_ms: 3_000,
             gang_address: None,

@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
-use croft_proto::v1::DeviceInfo;
+use croft_proto::{channel::Address, v1::DeviceInfo};
 
 use crate::config::Config;
 
 /// The host's name, made fit for a worker's: lower case, no characters that a path or a label would mind.
-pub(crate) fn host_name() -> String {
+#[must_use]
+pub fn host_name() -> String {
     let raw = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     named(raw.trim())
 }
@@ -49,12 +50,11 @@ fn memory_bytes(meminfo: &str) -> u64 {
 }
 
 /// The address of this machine from which the first of `coordinators` is dialled; loopback where there is no way.
-pub(crate) fn address_towards(coordinators: &[String]) -> IpAddr {
-    let towards = |address: &str| -> std::io::Result<IpAddr> {
-        let address = address.strip_prefix("http://").unwrap_or(address);
+pub(crate) fn address_towards(coordinators: &[Address]) -> IpAddr {
+    let towards = |address: &Address| -> std::io::Result<IpAddr> {
         // No packet is sent: the system only says which way it would go.
         let socket = UdpSocket::bind(("0.0.0.0", 0))?;
-        socket.connect(address)?;
+        socket.connect((address.host.as_str(), address.port))?;
         Ok(socket.local_addr()?.ip())
     };
     coordinators.first().and_then(|first| towards(first).ok()).unwrap_or(Ipv4Addr::LOCALHOST.into())

@@ -13,6 +13,7 @@ mod inventory;
 mod journal;
 mod nimby;
 mod rank;
+mod renew;
 mod run;
 mod scratch;
 mod session;
@@ -23,5 +24,6 @@ mod told;
 
 pub use config::{Config, Devices, RankProgram};
 pub use error::Error;
+pub use inventory::host_name;
 pub use nimby::FILE as NIMBY_FILE;
 pub use run::run;

@@ -1,15 +1,18 @@
 //! A worker's life: claim the folder, start the devices, dial, hold the stream, dial again.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use croft_proto::{MESSAGE_BYTES_MAX, PROTOCOL, v1::Hello};
+use croft_proto::{
+    MESSAGE_BYTES_MAX, PROTOCOL,
+    channel::{Address, Dial, Security, dial},
+    v1::Hello,
+};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use crate::{
@@ -19,7 +22,7 @@ use crate::{
     device::{self, Device},
     inventory,
     journal::Journal,
-    nimby,
+    nimby, renew,
     scratch::Scratch,
     session::{End, Hands},
 };
@@ -39,14 +42,13 @@ const END: Duration = Duration::from_secs(5);
 /// # Errors
 /// What no waiting would mend: a bad address, a folder that cannot be used, a coordinator that refuses this worker.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
-    let addresses: Vec<String> =
-        config.coordinators.iter().map(|address| url(address)).collect::<Result<_, _>>()?;
+    let addresses = addresses(&config)?;
+    let how = how(config.security.clone());
     let (count, threads) = config.shares();
     if count == 0 || count > DEVICES_MAX {
         return Err(Error::NoDevices { max: DEVICES_MAX });
     }
-    let gang_address =
-        config.gang_address.unwrap_or_else(|| inventory::address_towards(&config.coordinators));
+    let gang_address = config.gang_address.unwrap_or_else(|| inventory::address_towards(&addresses));
     let scratch = Arc::new(Scratch::claim(&config.data_dir)?);
     let (target, targets) = watch::channel(None);
     let (said, devices_said) = mpsc::channel(SAID);
@@ -95,31 +97,40 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         running: std::collections::BTreeMap::new(),
         journal: Journal::default(),
     };
-    let outcome = dial(hands, &addresses, &shutdown).await;
+    let mut renewing = JoinSet::new();
+    renewing.spawn(renew::run(addresses.clone(), how.clone()));
+    let outcome = hold(hands, &addresses, &how, &shutdown).await;
     stop.cancel();
+    renewing.shutdown().await;
     let _ = timeout(END, async { while tasks.join_next().await.is_some() {} }).await;
     outcome
 }
 
 /// Dials and holds streams until the end.
-async fn dial(mut hands: Hands, addresses: &[String], shutdown: &CancellationToken) -> Result<(), Error> {
+async fn hold(
+    mut hands: Hands,
+    addresses: &[Address],
+    how: &Dial,
+    shutdown: &CancellationToken,
+) -> Result<(), Error> {
     let mut backoff = Backoff::of(addresses.len());
     for address in addresses.iter().cycle() {
-        let end = match shutdown.run_until_cancelled(connect(address)).await {
+        let end = match shutdown.run_until_cancelled(dial(address, how)).await {
             Some(Ok(channel)) => hands.session(channel, shutdown).await,
-            Some(Err(error)) => End::Broken { welcomed: false, why: words(&error) },
+            Some(Err(error)) => End::Broken { welcomed: false, why: error.to_string() },
             None => End::Shutdown,
         };
         match end {
             End::Shutdown => return Ok(()),
             End::Refused { reason } => return Err(Error::Refused { reason }),
+            End::Denied { reason } => return Err(Error::Denied { reason }),
             End::Broken { welcomed, why } => {
                 if welcomed {
                     backoff.reset();
                 }
                 let chance = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
                 let wait = backoff.next(chance);
-                tracing::warn!(address, wait_ms = wait.as_millis(), "no stream: {why}");
+                tracing::warn!(%address, wait_ms = wait.as_millis(), "no stream: {why}");
                 let waited = async {
                     let over = sleep(wait);
                     tokio::pin!(over);
@@ -142,43 +153,24 @@ async fn dial(mut hands: Hands, addresses: &[String], shutdown: &CancellationTok
     Ok(())
 }
 
-async fn connect(url: &str) -> Result<Channel, tonic::transport::Error> {
-    Endpoint::from_shared(url.to_owned())?
-        .connect_timeout(CONNECT)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true)
-        .initial_stream_window_size(u32::try_from(MESSAGE_BYTES_MAX).expect("16 MiB"))
-        .connect()
-        .await
+/// How coordinators are dialled.
+fn how(security: Security) -> Dial {
+    Dial {
+        security,
+        pinned: None,
+        connect: CONNECT,
+        keep_alive: KEEP_ALIVE,
+        window: Some(u32::try_from(MESSAGE_BYTES_MAX).expect("16 MiB")),
+    }
 }
 
-/// The transport's own words are "transport error"; why is in what it wraps.
-fn words(error: &tonic::transport::Error) -> String {
-    let mut inner: &dyn std::error::Error = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
-}
-
-/// Plaintext goes to this machine only.
-fn url(address: &str) -> Result<String, Error> {
-    let bad = || Error::Address { address: address.to_owned() };
-    let bare = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
-    let (host, port) = bare.rsplit_once(':').ok_or_else(bad)?;
-    port.parse::<u16>().map_err(|_| bad())?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() || host.contains("://") {
-        return Err(bad());
-    }
-    let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if is_loopback {
-        Ok(format!("http://{bare}"))
-    } else {
-        Err(Error::Plaintext { address: address.to_owned() })
-    }
+fn addresses(config: &Config) -> Result<Vec<Address>, Error> {
+    let parsed = config.coordinators.iter().map(|text| {
+        let address: Address = text.parse()?;
+        config.security.allows(&address)?;
+        Ok(address)
+    });
+    parsed.collect()
 }
 
 #[cfg(test)]

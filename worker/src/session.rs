@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Streaming, transport::Channel};
+use tonic::{Code, Status, Streaming, transport::Channel};
 
 use crate::{
     convert,
@@ -62,6 +62,10 @@ pub(crate) enum End {
     Refused {
         reason: String,
     },
+    /// Whatever it says, its certificate does not allow it.
+    Denied {
+        reason: String,
+    },
     Shutdown,
 }
 
@@ -103,7 +107,7 @@ impl Hands {
         let opened = timeout(ANSWER, client.session(ReceiverStream::new(outgoing))).await;
         let mut told = match opened {
             Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return Err(broken(status.message().to_owned())),
+            Ok(Err(status)) => return Err(ended(&status, false)),
             Err(_) => return Err(broken("no answer to the hello".to_owned())),
         };
         let welcome = match timeout(ANSWER, told.message()).await {
@@ -112,7 +116,7 @@ impl Hands {
                 return Err(End::Refused { reason: refused.reason });
             }
             Ok(Ok(_)) => return Err(broken("the coordinator said no welcome".to_owned())),
-            Ok(Err(status)) => return Err(broken(status.message().to_owned())),
+            Ok(Err(status)) => return Err(ended(&status, false)),
             Err(_) => return Err(broken("no answer to the hello".to_owned())),
         };
         if welcome.protocol != PROTOCOL {
@@ -160,7 +164,7 @@ impl Hands {
                     // Of a newer coordinator.
                     Ok(Some(CoordinatorMessage { what: None })) => {}
                     Ok(None) => return Err("the coordinator ended the stream".to_owned()),
-                    Err(status) => return Err(status.message().to_owned()),
+                    Err(status) => return Ok(ended(&status, true)),
                 },
                 Some(said) = self.said.recv() => {
                     let message = self.note(said);
@@ -258,6 +262,15 @@ impl Hands {
 
 fn device(devices: &mut [DeviceInfo], index: u32) -> Option<&mut DeviceInfo> {
     devices.iter_mut().find(|device| device.index == index)
+}
+
+/// A certificate that has run out may be renewed or replaced while the worker waits; one of another worker stays that.
+fn ended(status: &Status, welcomed: bool) -> End {
+    let why = status.message().to_owned();
+    match status.code() {
+        Code::PermissionDenied => End::Denied { reason: why },
+        _ => End::Broken { welcomed, why },
+    }
 }
 
 async fn push(out: &mpsc::Sender<WorkerMessage>, message: WorkerMessage) -> Result<(), String> {

@@ -18,6 +18,8 @@ use self::{
     house::House,
 };
 use super::{submit, tasks, watch};
+use croft_proto::channel::Security;
+
 use crate::{
     args,
     args::Format,
@@ -130,7 +132,7 @@ async fn farm(
 }
 
 async fn one_job(address: &str, file: SpecFile, screen: &Screen) -> Result<Ended, Failed> {
-    let client = Coordinator::dial(address).await?;
+    let client = Coordinator::dial(address, &Security::Plaintext).await?;
     let job = submit::create(&client, file, Uuid::new_v4()).await?;
     let job = watch::follow(&client, &job.name, screen).await?;
     let tasks = tasks::all(&client, &job.name, TaskSelector::default()).await?;
@@ -139,7 +141,7 @@ async fn one_job(address: &str, file: SpecFile, screen: &Screen) -> Result<Ended
 
 async fn cancel_all(address: &str) {
     let cancel = async {
-        let client = Coordinator::dial(address).await?;
+        let client = Coordinator::dial(address, &Security::Plaintext).await?;
         for job in super::jobs::all(&client, "").await? {
             let request = CancelJobRequest { name: job.name, now: true };
             client.jobs().cancel_job(client::request(request)).await?;
@@ -165,7 +167,6 @@ fn coordinator_config(house: &House) -> Result<croft_coordinator::Config, Failed
     let url = config::file_url(house.dir())?;
     Ok(croft_coordinator::Config {
         artifacts: url.parse().map_err(|e| Failed::new(format!("{url}: {e}")))?,
-        insecure: true,
         ..croft_coordinator::Config::default()
     })
 }

@@ -1,10 +1,11 @@
 //! The farm as one value, and the door through which everything happens to it: [`Farm::apply`].
 //!
-//! One file a family of events: `jobs`, `shows`, `workers`, `attempts`; `schedule` and `timers` are what a tick does;
+//! One file a family of events: `jobs`, `shows`, `workers`, `attempts`, `doors`; `schedule` and `timers` are what a tick does;
 //! `views` and `explain` answer questions; `recover` puts a farm together from its records.
 
 mod attempts;
 mod avoid;
+mod doors;
 mod ending;
 mod explain;
 mod jobs;
@@ -26,7 +27,9 @@ use avoid::Avoided;
 use schedule::Reservation;
 
 use crate::{
+    audit,
     ids::{AttemptId, DeviceId, Fence, JobId, SessionId, TaskId, WorkerId},
+    invitation::Invitation,
     job::{AGEING_MS, Job, Ready},
     mutant::{self, Mutant},
     pace::Pace,
@@ -67,6 +70,9 @@ pub struct Farm {
     fences_written: u64,
     shows: BTreeMap<String, Show>,
     limits: BTreeMap<String, u32>,
+    /// By the hash of their secrets.
+    invitations: BTreeMap<String, Invitation>,
+    audit: audit::Log,
     /// By show, layers with a task that could start now.
     ready: BTreeMap<String, BTreeSet<Ready>>,
     /// Devices that could take one: those of open workers that hold nothing, alike ones together.
@@ -100,6 +106,7 @@ struct Out {
     workers: BTreeSet<WorkerId>,
     shows: BTreeSet<String>,
     limits: BTreeSet<String>,
+    invitations: BTreeSet<String>,
     forgotten: Vec<String>,
 }
 
@@ -119,6 +126,8 @@ impl Farm {
             fences_written: fence_seed,
             shows: BTreeMap::new(),
             limits: BTreeMap::new(),
+            invitations: BTreeMap::new(),
+            audit: audit::Log::new(),
             ready: BTreeMap::new(),
             free: BTreeMap::new(),
             reservations: Vec::new(),
@@ -165,6 +174,9 @@ impl Farm {
                 self.attempt_failed(now, session, &attempt, rank, failure);
             }
             Event::Published { attempt, outcome } => self.published(now, &attempt, outcome),
+            Event::Invited { hash, name, expires } => self.invited(now, hash, name, expires),
+            Event::InvitationShown { hash, request } => self.invitation_shown(now, &hash, request),
+            Event::Noted(entry) => self.noted(now, *entry),
             Event::Tick => {
                 self.check_timers(now);
                 self.publish_due(now);
@@ -287,6 +299,10 @@ impl Farm {
                 writes.push(record::chunk(&chunk, &job.layers[chunk.layer as usize]));
             }
         }
+        for hash in std::mem::take(&mut self.out.invitations) {
+            writes.push(record::invitation(&hash, self.invitations.get(&hash)));
+        }
+        writes.extend(self.audit.take_changed().into_iter().map(record::audit));
         writes.extend(self.out.forgotten.drain(..).map(|key| crate::step::Write { key, value: None }));
         writes
     }

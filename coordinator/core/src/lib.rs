@@ -3,9 +3,12 @@
 //! A deterministic value: no clock, no socket, no disk, no chance, no error. The same events give the same
 //! commands, for ever; order comes from ids. A refused request is an update, an impossible state is an assertion.
 
+pub mod access;
+pub mod audit;
 pub mod failure;
 pub mod farm;
 pub mod ids;
+pub mod invitation;
 mod job;
 pub mod model_card;
 pub mod mutant;

@@ -1,14 +1,17 @@
 //! The stored form of the farm: a few keys a job, whatever its size, each with a version.
 //!
 //! `jobs/{job}` holds what was submitted; `tasks/{job}/{layer}/{chunk}` the tasks of a chunk that have a history;
-//! `workers/{worker}`, `shows/{show}` and `limits/{limit}` what their names say; `fences` the bound below which every
+//! `workers/{worker}`, `shows/{show}`, `limits/{limit}`, `invitations/{hash}` and `audit/{kind}/{chunk}` what their names
+//! say; `fences` the bound below which every
 //! fence was minted. Of a running attempt only its fence and its devices are stored: a worker that comes back says
 //! what it runs.
 
 mod chunk;
+mod doors;
 mod read;
 
 pub(crate) use chunk::{Chunk, chunk, chunk_key};
+pub(crate) use doors::{audit, invitation};
 pub use read::Error;
 pub(crate) use read::Records;
 use serde::{Deserialize, Serialize};

@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    audit::Entry,
     failure::Failure,
     ids::{AttemptId, DeviceId, JobId, SessionId, TaskId, WorkerId},
     model_card::{Makes, Params},
     plan::Plan,
     show::ShowSettings,
     split::Mode,
+    time::Time,
     worker::LockKind,
 };
 
@@ -104,6 +106,19 @@ pub enum Event {
         attempt: AttemptId,
         outcome: Result<Published, Failure>,
     },
+    /// Somebody may become known by the name that certificates write so, once, until `expires`.
+    Invited {
+        hash: String,
+        name: String,
+        expires: Time,
+    },
+    /// Somebody shows the secret of this hash; what came of it is told by [`crate::farm::Farm::admitted`].
+    InvitationShown {
+        hash: String,
+        request: String,
+    },
+    /// For the book of who did what.
+    Noted(Box<Entry>),
     /// Time passed: leases and deadlines are checked, and free devices are given work. The shell sends one at the
     /// end of each batch of events and at least every [`TICK_MS`].
     Tick,

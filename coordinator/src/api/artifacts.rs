@@ -1,6 +1,7 @@
 //! Files of the store, for clients and workers that do not see it themselves.
 
 mod checkpoints;
+mod shown;
 mod upload;
 
 use std::{pin::Pin, sync::Arc};
@@ -17,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
+    auth::Call,
     convert, page, paths,
     status::{exhausted, invalid, not_found},
 };
@@ -50,8 +52,10 @@ impl v1::artifacts_server::Artifacts for Artifacts {
         &self,
         request: Request<v1::ListArtifactsRequest>,
     ) -> Result<Response<v1::ListArtifactsResponse>, Status> {
+        let call = Call::of(&request);
         let v1::ListArtifactsRequest { parent, page_size, page_token } = request.into_inner();
         let job = convert::parse_job("parent", &parent)?;
+        call.is_about(&self.handle, &job, &parent).await?;
         let size = page::size(page_size);
         // The last task that was told of, and how many of its files: pages are in the order of the tasks.
         let mut at = page::read::<3>(&page_token)?;
@@ -89,11 +93,16 @@ impl v1::artifacts_server::Artifacts for Artifacts {
         &self,
         request: Request<v1::GetArtifactRequest>,
     ) -> Result<Response<Chunks>, Status> {
+        let call = Call::of(&request);
         let path = request.into_inner().path;
+        call.about(&path);
         let place = self.place()?;
         let location = paths::public(&path).ok_or_else(|| {
             invalid("path", format!("'{path}' is no published file: give a path as ListArtifacts does"))
         })?;
+        if !call.caller().sees_all() {
+            shown::to(&call, &*self.store, &location).await?;
+        }
         let found = self.store.get(&location).await.map_err(|error| refusal(&path, error))?;
         Ok(Response::new(chunks(found, path, place)))
     }
@@ -104,9 +113,10 @@ impl v1::artifacts_server::Artifacts for Artifacts {
         &self,
         request: Request<v1::GetCheckpointRequest>,
     ) -> Result<Response<Chunks>, Status> {
+        let call = Call::of(&request);
         let v1::GetCheckpointRequest { attempt, skip } = request.into_inner();
         let place = self.place()?;
-        let location = checkpoints::find(&self.handle, &*self.store, attempt, skip).await?;
+        let location = checkpoints::find(&self.handle, &call, &*self.store, attempt, skip).await?;
         let path = location.to_string();
         let found = self.store.get(&location).await.map_err(|error| refusal(&path, error))?;
         Ok(Response::new(chunks(found, path, place)))
@@ -117,8 +127,10 @@ impl v1::artifacts_server::Artifacts for Artifacts {
         request: Request<Streaming<v1::PutArtifactRequest>>,
     ) -> Result<Response<v1::PutArtifactResponse>, Status> {
         let _place = self.place()?;
+        let call = Call::of(&request);
         let kept =
-            upload::receive(&self.handle, &self.store, request.into_inner(), checkpoints::place).await?;
+            upload::receive(&self.handle, &call, &self.store, request.into_inner(), checkpoints::place)
+                .await?;
         checkpoints::forget_older(&*self.store, &kept.place).await;
         Ok(Response::new(v1::PutArtifactResponse { artifact: Some(convert::artifact(kept.artifact)) }))
     }
@@ -128,7 +140,9 @@ impl v1::artifacts_server::Artifacts for Artifacts {
         request: Request<Streaming<v1::PutArtifactRequest>>,
     ) -> Result<Response<v1::PutArtifactResponse>, Status> {
         let _place = self.place()?;
-        let kept = upload::receive(&self.handle, &self.store, request.into_inner(), upload::place).await?;
+        let call = Call::of(&request);
+        let kept =
+            upload::receive(&self.handle, &call, &self.store, request.into_inner(), upload::place).await?;
         Ok(Response::new(v1::PutArtifactResponse { artifact: Some(convert::artifact(kept.artifact)) }))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{
 };
 use std::time::Duration;
 
-use croft_core::{farm::Farm, ids::SessionId, step::Event};
+use croft_core::{access::Denied, audit::Entry, farm::Farm, ids::SessionId, step::Event};
 use croft_proto::v1::{self, CoordinatorMessage, WorkerMessage, coordinator_message, worker_message::What};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -14,10 +14,14 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::Instrument;
 
-use super::{convert, status::exhausted};
+use super::{
+    auth::{Book, Call},
+    convert,
+    status::{denied, exhausted},
+};
 use crate::{
     handle::{Handle, Refusal},
     run::Desk,
@@ -36,6 +40,7 @@ pub(crate) struct Dispatch {
     end: CancellationToken,
     next: AtomicU64,
     places: Arc<Semaphore>,
+    book: Book,
 }
 
 /// One stream's reader.
@@ -45,14 +50,22 @@ struct Reader {
     said: Streaming<WorkerMessage>,
     out: mpsc::Sender<Result<CoordinatorMessage, Status>>,
     end: CancellationToken,
+    call: Call,
+    book: Book,
     _place: OwnedSemaphorePermit,
 }
 
 impl Dispatch {
     /// `first` is the first session's number; it rises from one life of the coordinator to the next.
-    pub(crate) fn new(handle: Handle, tasks: TaskTracker, end: CancellationToken, first: u64) -> Self {
+    pub(crate) fn new(
+        handle: Handle,
+        tasks: TaskTracker,
+        end: CancellationToken,
+        first: u64,
+        book: Book,
+    ) -> Self {
         let places = Arc::new(Semaphore::new(STREAMS));
-        Self { handle, tasks, end, next: AtomicU64::new(first), places }
+        Self { handle, tasks, end, next: AtomicU64::new(first), places, book }
     }
 }
 
@@ -71,6 +84,8 @@ impl v1::dispatch_server::Dispatch for Dispatch {
         let reader = Reader {
             id,
             handle: self.handle.clone(),
+            call: Call::of(&request),
+            book: self.book.clone(),
             said: request.into_inner(),
             out,
             end: self.end.child_token(),
@@ -90,7 +105,7 @@ impl v1::dispatch_server::Dispatch for Dispatch {
 
 impl Reader {
     async fn run(self) -> Result<(), Refusal> {
-        let Self { id, handle, mut said, out, end, _place } = self;
+        let Self { id, handle, mut said, out, end, call, book, _place } = self;
         let Some(hello) = hello(&mut said, &out, &end).await else { return Ok(()) };
         let (mut joined, running) = match convert::hello(id, hello) {
             Ok(hello) => hello,
@@ -102,6 +117,14 @@ impl Reader {
                 return Ok(());
             }
         };
+        call.about(&format!("workers/{}", joined.worker));
+        if let Err(why) = call.may_act_as(&joined.worker) {
+            let status = denied(&why);
+            book.refused(call.entry(status.code(), why.reason())).await;
+            // A worker that is gone need not hear it.
+            let _ = out.try_send(Err(status));
+            return Ok(());
+        }
         tracing::Span::current().record("worker", joined.worker.as_str());
         tracing::info!(
             devices = joined.devices.len(),
@@ -112,6 +135,7 @@ impl Reader {
         // `out` goes to the farm's thread, which alone decides from here on when the stream ends.
         let closed = end.clone();
         let told = out.clone();
+        let worker = joined.worker.clone();
         let enter = move |desk: &mut Desk| {
             // A follower has no work to give: the worker is told where the leader is.
             desk.leads()?;
@@ -135,7 +159,16 @@ impl Reader {
             }
         };
         handle.tell_made(Box::new(move |_| Some(Event::WorkerJoined(Box::new(joined))))).await?;
-        let goodbye = read(id, &handle, &mut said, &end).await?;
+        book.done(Entry { who: format!("worker/{worker}"), ..call.entry(Code::Ok, "") }).await;
+        let (foreign, seen) = (CancellationToken::new(), end.clone());
+        let goodbye = read(id, &handle, &mut said, &end, &foreign).await?;
+        if foreign.is_cancelled() && !seen.is_cancelled() {
+            let why = Denied::OtherWorker { name: worker.to_string(), worker: "another".to_owned() };
+            let status = denied(&why);
+            book.refused(call.entry(status.code(), why.reason())).await;
+            // A worker that is gone need not hear it.
+            let _ = told.try_send(Err(status));
+        }
         let left = move |_: &Farm| Some(Event::WorkerLeft { session: id, goodbye });
         handle.tell(left, move |desk| desk.sessions.leave(id)).await?;
         tracing::info!(goodbye, "worker left");
@@ -164,17 +197,20 @@ async fn hello(
     None
 }
 
-/// Hands on what the worker says until its stream ends; whether it said goodbye.
+/// Hands on what the worker says until its stream ends, or until it speaks for another, which cancels `foreign`;
+/// whether it said goodbye.
 async fn read(
     id: SessionId,
     handle: &Handle,
     said: &mut Streaming<WorkerMessage>,
     end: &CancellationToken,
+    foreign: &CancellationToken,
 ) -> Result<bool, Refusal> {
     loop {
         let message = tokio::select! {
             message = said.message() => message,
             () = end.cancelled() => return Ok(false),
+            () = foreign.cancelled() => return Ok(false),
         };
         match message {
             Ok(Some(WorkerMessage { what: Some(What::Goodbye(_)) })) => return Ok(true),
@@ -189,7 +225,16 @@ async fn read(
                 handle.tell(heard, relay).await?;
             }
             Ok(Some(WorkerMessage { what: Some(what) })) => {
-                handle.tell_made(convert::event(id, what)).await?
+                let event = convert::event(id, what);
+                let foreign = foreign.clone();
+                let watched = move |farm: &Farm| {
+                    let event = event(farm)?;
+                    if farm.is_anothers(&event) {
+                        foreign.cancel();
+                    }
+                    Some(event)
+                };
+                handle.tell_made(Box::new(watched)).await?
             }
             // Of a newer worker; it was told which protocol is spoken here.
             Ok(Some(WorkerMessage { what: None })) => {}

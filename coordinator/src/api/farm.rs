@@ -1,10 +1,11 @@
 //! The service of wranglers.
 
-use croft_core::{ids::WorkerId, show::WEIGHT_MAX, step::Event, worker::LockKind};
+use croft_core::{audit::Filter, ids::WorkerId, show::WEIGHT_MAX, step::Event, worker::LockKind};
 use croft_proto::v1;
 use tonic::{Request, Response, Status};
 
 use super::{
+    auth::Call,
     convert, page,
     status::{invalid, not_found},
 };
@@ -57,25 +58,28 @@ impl v1::farm_server::Farm for Farm {
         &self,
         request: Request<v1::LockWorkerRequest>,
     ) -> Result<Response<v1::Worker>, Status> {
+        let call = Call::of(&request);
         let v1::LockWorkerRequest { name, reason, give_back } = request.into_inner();
-        self.set(&name, LockKind::Locked, true, reason, give_back).await
+        self.set(&call, &name, LockKind::Locked, true, reason, give_back).await
     }
 
     async fn unlock_worker(
         &self,
         request: Request<v1::UnlockWorkerRequest>,
     ) -> Result<Response<v1::Worker>, Status> {
+        let call = Call::of(&request);
         let name = request.into_inner().name;
-        self.set(&name, LockKind::Draining, false, String::new(), false).await?;
-        self.set(&name, LockKind::Locked, false, String::new(), false).await
+        self.set(&call, &name, LockKind::Draining, false, String::new(), false).await?;
+        self.set(&call, &name, LockKind::Locked, false, String::new(), false).await
     }
 
     async fn drain_worker(
         &self,
         request: Request<v1::DrainWorkerRequest>,
     ) -> Result<Response<v1::Worker>, Status> {
+        let call = Call::of(&request);
         let v1::DrainWorkerRequest { name, reason } = request.into_inner();
-        self.set(&name, LockKind::Draining, true, reason, false).await
+        self.set(&call, &name, LockKind::Draining, true, reason, false).await
     }
 
     async fn list_shows(
@@ -90,7 +94,9 @@ impl v1::farm_server::Farm for Farm {
         &self,
         request: Request<v1::UpdateShowRequest>,
     ) -> Result<Response<v1::Show>, Status> {
+        let call = Call::of(&request);
         let v1::UpdateShowRequest { name, weight, max_devices } = request.into_inner();
+        call.about(&name);
         let show = resource("shows", &name)?;
         if let Some(weight) = weight.filter(|weight| !(1..=WEIGHT_MAX).contains(weight)) {
             return Err(invalid("weight", format!("is {weight}, must be 1 to {WEIGHT_MAX}")));
@@ -106,7 +112,7 @@ impl v1::farm_server::Farm for Farm {
             Some(Event::ShowSet { show: asked, settings })
         };
         let look = move |desk: &mut Desk| desk.farm.shows().into_iter().find(|show| show.name == seen);
-        let show = self.handle.act(event, look).await?;
+        let show = call.act(&self.handle, event, look).await?;
         Ok(Response::new(convert::show(show.ok_or_else(|| Status::internal("the show was not entered"))?)))
     }
 
@@ -119,12 +125,14 @@ impl v1::farm_server::Farm for Farm {
     }
 
     async fn set_limit(&self, request: Request<v1::SetLimitRequest>) -> Result<Response<v1::Limit>, Status> {
+        let call = Call::of(&request);
         let v1::SetLimitRequest { name, max } = request.into_inner();
+        call.about(&name);
         let limit = resource("limits", &name)?;
         let (asked, seen) = (limit.clone(), limit);
         let event = move |_: &_| Some(Event::LimitSet { limit: asked, max: Some(max) });
         let look = move |desk: &mut Desk| desk.farm.limits().into_iter().find(|limit| limit.name == seen);
-        let limit = self.handle.act(event, look).await?;
+        let limit = call.act(&self.handle, event, look).await?;
         Ok(Response::new(convert::limit(limit.ok_or_else(|| Status::internal("the limit was not entered"))?)))
     }
 
@@ -132,7 +140,9 @@ impl v1::farm_server::Farm for Farm {
         &self,
         request: Request<v1::DeleteLimitRequest>,
     ) -> Result<Response<v1::DeleteLimitResponse>, Status> {
+        let call = Call::of(&request);
         let name = request.into_inner().name;
+        call.about(&name);
         let limit = resource("limits", &name)?;
         let known = move |farm: &croft_core::farm::Farm, limit: &str| {
             farm.limits().into_iter().any(|known| known.name == limit && known.max.is_some())
@@ -142,8 +152,24 @@ impl v1::farm_server::Farm for Farm {
         if !was_there {
             return Err(not_found("limit", &name));
         }
-        self.handle.act(move |_| Some(Event::LimitSet { limit: asked, max: None }), |_| ()).await?;
+        let event = move |_: &_| Some(Event::LimitSet { limit: asked, max: None });
+        call.act(&self.handle, event, |_| ()).await?;
         Ok(Response::new(v1::DeleteLimitResponse {}))
+    }
+
+    async fn list_audit_events(
+        &self,
+        request: Request<v1::ListAuditEventsRequest>,
+    ) -> Result<Response<v1::ListAuditEventsResponse>, Status> {
+        let v1::ListAuditEventsRequest { page_size, page_token, since, who, method, refused_only } =
+            request.into_inner();
+        let size = page::size(page_size);
+        let before = page::read::<1>(&page_token)?.map(|[before]| before);
+        let filter = Filter { since: convert::time(since), who, method, refused_only };
+        let (events, more) = self.handle.ask(move |desk| desk.farm.audit(&filter, before, size)).await?;
+        let next = events.last().filter(|_| more).map(|last| page::write([last.number]));
+        let events = events.into_iter().map(convert::audit_event).collect();
+        Ok(Response::new(v1::ListAuditEventsResponse { events, next_page_token: next.unwrap_or_default() }))
     }
 
     async fn get_farm_status(
@@ -167,12 +193,14 @@ impl Farm {
     /// Locks a worker or takes that lock off, and gives the worker.
     async fn set(
         &self,
+        call: &Call,
         name: &str,
         lock: LockKind,
         on: bool,
         reason: String,
         give_back: bool,
     ) -> Result<Response<v1::Worker>, Status> {
+        call.about(name);
         let id = resource("workers", name)?;
         let id = WorkerId::new(&id).map_err(|_| not_found("worker", name))?;
         if reason.len() > REASON_BYTES_MAX {
@@ -181,7 +209,7 @@ impl Farm {
         let (worker, seen) = (id.clone(), id);
         let event = move |_: &_| Some(Event::WorkerSet { worker, lock, on, reason, give_back });
         let look = move |desk: &mut Desk| desk.farm.workers().into_iter().find(|worker| worker.id == seen);
-        let worker = self.handle.act(event, look).await?;
+        let worker = call.act(&self.handle, event, look).await?;
         Ok(Response::new(convert::worker(worker.ok_or_else(|| not_found("worker", name))?)))
     }
 }

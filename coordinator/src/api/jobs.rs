@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
+    auth::Call,
     convert, page,
     planning::{Planner, Text},
     status::{invalid, not_found},
@@ -41,6 +42,7 @@ impl Jobs {
 #[tonic::async_trait]
 impl v1::jobs_server::Jobs for Jobs {
     async fn create_job(&self, request: Request<v1::CreateJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let call = Call::of(&request);
         let request = request.into_inner();
         let id = match request.request_id {
             id if id.len() > REQUEST_ID_BYTES_MAX => {
@@ -52,18 +54,24 @@ impl v1::jobs_server::Jobs for Jobs {
         let text =
             Text { name: request.spec_name, spec: request.spec, files: request.files, set: request.set };
         if request.validate_only {
-            return Ok(Response::new(convert::job_planned(&self.planner.plan(text).await?)));
+            let plan = self.planner.plan(text).await?;
+            call.may_see(plan.show())?;
+            return Ok(Response::new(convert::job_planned(&plan)));
         }
         // A client that asks again after a lost answer need not wait for the planning again.
         let known = id.clone();
         let known =
             self.handle.ask(move |desk| desk.farm.request(&known).and_then(|job| desk.farm.job(&job)));
         if let Some(job) = known.await? {
+            call.may_see(&job.show)?;
             return Ok(Response::new(convert::job(job)));
         }
         let plan = Box::new(self.planner.plan(text).await?);
+        call.about(&format!("shows/{}", plan.show()));
+        call.may_see(plan.show())?;
         let (asked, made) = (id.clone(), id);
-        let job = self.handle.act(
+        let job = call.act(
+            &self.handle,
             move |_| Some(Event::JobSubmitted { request_id: asked, plan }),
             move |desk| desk.farm.request(&made).and_then(|job| desk.farm.job(&job)),
         );
@@ -89,8 +97,10 @@ impl v1::jobs_server::Jobs for Jobs {
     }
 
     async fn get_job(&self, request: Request<v1::GetJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let call = Call::of(&request);
         let name = request.into_inner().name;
         let id = convert::parse_job("name", &name)?;
+        call.is_about(&self.handle, &id, &name).await?;
         let job = self.handle.ask(move |desk| desk.farm.job(&id)).await?;
         Ok(Response::new(convert::job(job.ok_or_else(|| not_found("job", &name))?)))
     }
@@ -99,6 +109,7 @@ impl v1::jobs_server::Jobs for Jobs {
         &self,
         request: Request<v1::ListJobsRequest>,
     ) -> Result<Response<v1::ListJobsResponse>, Status> {
+        let call = Call::of(&request);
         let v1::ListJobsRequest { page_size, page_token, show } = request.into_inner();
         let size = page::size(page_size);
         let from =
@@ -106,7 +117,10 @@ impl v1::jobs_server::Jobs for Jobs {
         let (jobs, more) = self
             .handle
             .ask(move |desk| {
-                let jobs = desk.farm.jobs().into_iter().filter(|job| show.is_empty() || job.show == show);
+                let is_asked = |job: &croft_core::view::JobView| {
+                    (show.is_empty() || job.show == show) && call.caller().may_see(&job.show).is_ok()
+                };
+                let jobs = desk.farm.jobs().into_iter().filter(is_asked);
                 let mut jobs: Vec<_> = jobs.skip(from).take(size + 1).collect();
                 let more = jobs.len() > size;
                 jobs.truncate(size);
@@ -119,11 +133,13 @@ impl v1::jobs_server::Jobs for Jobs {
     }
 
     async fn cancel_job(&self, request: Request<v1::CancelJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let call = Call::of(&request);
         let v1::CancelJobRequest { name, now } = request.into_inner();
         let id = convert::parse_job("name", &name)?;
+        call.is_about(&self.handle, &id, &name).await?;
         let (job, seen) = (id.clone(), id);
         let event = move |farm: &Farm| farm.plan(&job).is_some().then_some(Event::JobCancelled { job, now });
-        let job = self.handle.act(event, move |desk| desk.farm.job(&seen)).await?;
+        let job = call.act(&self.handle, event, move |desk| desk.farm.job(&seen)).await?;
         let job = job.ok_or_else(|| not_found("job", &name))?;
         tracing::info!(job = %job.id, now, "job cancelled");
         Ok(Response::new(convert::job(job)))
@@ -133,8 +149,10 @@ impl v1::jobs_server::Jobs for Jobs {
         &self,
         request: Request<v1::ListTasksRequest>,
     ) -> Result<Response<v1::ListTasksResponse>, Status> {
+        let call = Call::of(&request);
         let v1::ListTasksRequest { parent, selector, page_size, page_token } = request.into_inner();
         let job = convert::parse_job("parent", &parent)?;
+        call.is_about(&self.handle, &job, &parent).await?;
         let selector = convert::selector(selector)?;
         let size = page::size(page_size);
         let after = match page::read::<2>(&page_token)? {
@@ -155,8 +173,10 @@ impl v1::jobs_server::Jobs for Jobs {
     }
 
     async fn get_task(&self, request: Request<v1::GetTaskRequest>) -> Result<Response<v1::Task>, Status> {
+        let call = Call::of(&request);
         let name = request.into_inner().name;
         let (job, layer, task) = convert::parse_task("name", &name)?;
+        call.is_about(&self.handle, &job, &name).await?;
         let found = self
             .handle
             .ask(move |desk| {
@@ -171,8 +191,10 @@ impl v1::jobs_server::Jobs for Jobs {
         &self,
         request: Request<v1::RetryTasksRequest>,
     ) -> Result<Response<v1::RetryTasksResponse>, Status> {
+        let call = Call::of(&request);
         let v1::RetryTasksRequest { parent, selector } = request.into_inner();
         let job = convert::parse_job("parent", &parent)?;
+        call.is_about(&self.handle, &job, &parent).await?;
         let mut selector = convert::selector(selector)?;
         let retryable = [TaskState::Failed, TaskState::Cancelled];
         if selector.states.is_empty() {
@@ -190,7 +212,7 @@ impl v1::jobs_server::Jobs for Jobs {
             let _ = count.send(tasks.len() as u64);
             (!tasks.is_empty()).then_some(Event::TasksRetried { job: asked, tasks })
         };
-        let job = self.handle.act(event, move |desk| desk.farm.job(&seen)).await?;
+        let job = call.act(&self.handle, event, move |desk| desk.farm.job(&seen)).await?;
         let job = job.ok_or_else(|| not_found("job", &parent))?;
         let queued = counted.await.unwrap_or(0);
         tracing::info!(job = %job.id, queued, "tasks retried");
@@ -201,44 +223,51 @@ impl v1::jobs_server::Jobs for Jobs {
         &self,
         request: Request<v1::SkipTasksRequest>,
     ) -> Result<Response<v1::SkipTasksResponse>, Status> {
+        let call = Call::of(&request);
         let v1::SkipTasksRequest { parent, selector } = request.into_inner();
-        let (skipped, job) = wishes::skip(&self.handle, &parent, selector).await?;
+        let (skipped, job) = wishes::skip(&self.handle, &call, &parent, selector).await?;
         Ok(Response::new(v1::SkipTasksResponse { skipped, job: Some(job) }))
     }
 
     async fn pause_job(&self, request: Request<v1::PauseJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let call = Call::of(&request);
         let name = request.into_inner().name;
-        wishes::change(&self.handle, &name, |job| Event::JobPaused { job, paused: true }).await
+        wishes::change(&self.handle, &call, &name, |job| Event::JobPaused { job, paused: true }).await
     }
 
     async fn resume_job(&self, request: Request<v1::ResumeJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let call = Call::of(&request);
         let name = request.into_inner().name;
-        wishes::change(&self.handle, &name, |job| Event::JobPaused { job, paused: false }).await
+        wishes::change(&self.handle, &call, &name, |job| Event::JobPaused { job, paused: false }).await
     }
 
     async fn update_job(&self, request: Request<v1::UpdateJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let call = Call::of(&request);
         let v1::UpdateJobRequest { name, priority } = request.into_inner();
         let priority =
             priority.ok_or_else(|| invalid("priority", "is missing: nothing else can be changed"))?;
         if priority > 100 {
             return Err(invalid("priority", format!("is {priority}, must be 0 to 100")));
         }
-        wishes::change(&self.handle, &name, move |job| Event::JobUpdated { job, priority }).await
+        wishes::change(&self.handle, &call, &name, move |job| Event::JobUpdated { job, priority }).await
     }
 
     async fn explain_wait(
         &self,
         request: Request<v1::ExplainWaitRequest>,
     ) -> Result<Response<v1::ExplainWaitResponse>, Status> {
+        let call = Call::of(&request);
         let v1::ExplainWaitRequest { parent, selector } = request.into_inner();
-        Ok(Response::new(wishes::explain(&self.handle, &parent, selector).await?))
+        Ok(Response::new(wishes::explain(&self.handle, &call, &parent, selector).await?))
     }
 
     type WatchJobStream = Watch;
 
     async fn watch_job(&self, request: Request<v1::WatchJobRequest>) -> Result<Response<Watch>, Status> {
+        let call = Call::of(&request);
         let v1::WatchJobRequest { name, resume_token } = request.into_inner();
         let id = convert::parse_job("name", &name)?;
+        call.is_about(&self.handle, &id, &name).await?;
         Ok(Response::new(self.watching.begin(id, &name, &resume_token).await?))
     }
 }

@@ -2,9 +2,11 @@
 //! decides.
 
 mod artifacts;
+mod auth;
 pub(crate) mod convert;
 mod dispatch;
 mod farm;
+mod identity;
 mod jobs;
 mod page;
 pub(crate) mod paths;
@@ -15,7 +17,9 @@ mod watch;
 mod wishes;
 
 pub(crate) use artifacts::Artifacts;
+pub(crate) use auth::{Book, GateLayer};
 pub(crate) use dispatch::Dispatch;
 pub(crate) use farm::Farm;
+pub(crate) use identity::Identity;
 pub(crate) use jobs::Jobs;
 pub(crate) use too_large::TooLarge;

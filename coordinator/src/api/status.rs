@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use croft_core::spec::Problem;
+use croft_core::{
+    access::{Denied, Need},
+    spec::Problem,
+};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
@@ -51,6 +54,27 @@ pub(super) fn exhausted(subject: &str, description: impl Into<String>) -> Status
     let description = description.into();
     let details = ErrorDetails::with_quota_failure_violation(subject, description.clone());
     Status::with_error_details(Code::ResourceExhausted, description, details)
+}
+
+/// `UNAUTHENTICATED` for whoever is not known, `PERMISSION_DENIED` for whoever may not.
+pub(super) fn denied(why: &Denied) -> Status {
+    let code = if why.is_unknown() { Code::Unauthenticated } else { Code::PermissionDenied };
+    let roles = match why {
+        Denied::Role { needs, holds } => {
+            let needs = match needs {
+                Need::Person(role) => role.name(),
+                Need::Worker => "worker",
+                Need::Nothing => "",
+            };
+            HashMap::from([
+                ("needs".to_owned(), needs.to_owned()),
+                ("holds".to_owned(), holds.name().to_owned()),
+            ])
+        }
+        _ => HashMap::new(),
+    };
+    let details = ErrorDetails::with_error_info(why.reason(), "croft", roles);
+    Status::with_error_details(code, why.message(), details)
 }
 
 /// The reason by which clients and workers know that they must go elsewhere, and where in the details that is said.

@@ -12,6 +12,7 @@ use croft_proto::v1;
 use tonic::{Response, Status};
 
 use super::{
+    auth::Call,
     convert,
     status::{invalid, not_found},
 };
@@ -23,23 +24,27 @@ const EXPLAINED: usize = 10_000;
 /// Changes a job and gives what it is then.
 pub(super) async fn change(
     handle: &Handle,
+    call: &Call,
     name: &str,
     event: impl FnOnce(JobId) -> Event + Send + 'static,
 ) -> Result<Response<v1::Job>, Status> {
     let id = convert::parse_job("name", name)?;
+    call.is_about(handle, &id, name).await?;
     let (job, seen) = (id.clone(), id);
     let event = move |farm: &Farm| farm.plan(&job).is_some().then(|| event(job));
-    let job = handle.act(event, move |desk| desk.farm.job(&seen)).await?;
+    let job = call.act(handle, event, move |desk| desk.farm.job(&seen)).await?;
     Ok(Response::new(convert::job(job.ok_or_else(|| not_found("job", name))?)))
 }
 
 /// Skips the tasks that are selected and not done; how many, and the job then.
 pub(super) async fn skip(
     handle: &Handle,
+    call: &Call,
     parent: &str,
     selector: Option<v1::TaskSelector>,
 ) -> Result<(u64, v1::Job), Status> {
     let job = convert::parse_job("parent", parent)?;
+    call.is_about(handle, &job, parent).await?;
     let mut selector = convert::selector(selector)?;
     let open =
         [TaskState::Waiting, TaskState::Queued, TaskState::Running, TaskState::Failed, TaskState::Cancelled];
@@ -58,7 +63,7 @@ pub(super) async fn skip(
         let _ = count.send(tasks.len() as u64);
         (!tasks.is_empty()).then_some(Event::TasksSkipped { job: asked, tasks })
     };
-    let job = handle.act(event, move |desk| desk.farm.job(&seen)).await?;
+    let job = call.act(handle, event, move |desk| desk.farm.job(&seen)).await?;
     let job = job.ok_or_else(|| not_found("job", parent))?;
     Ok((counted.await.unwrap_or(0), convert::job(job)))
 }
@@ -66,10 +71,12 @@ pub(super) async fn skip(
 /// Why the selected tasks wait, by reason.
 pub(super) async fn explain(
     handle: &Handle,
+    call: &Call,
     parent: &str,
     selector: Option<v1::TaskSelector>,
 ) -> Result<v1::ExplainWaitResponse, Status> {
     let job = convert::parse_job("parent", parent)?;
+    call.is_about(handle, &job, parent).await?;
     let selector = convert::selector(selector)?;
     let explained = handle.ask(move |desk| {
         let now = desk.clock.now();

@@ -19,10 +19,13 @@ pub(crate) struct Sidecar {
     pub(crate) bytes: bytes::Bytes,
     /// What it lists.
     pub(crate) files: Vec<Artifact>,
+    pub(crate) show: String,
 }
 
 #[derive(Deserialize)]
 struct Listed {
+    #[serde(default)]
+    show: String,
     #[serde(default)]
     artifacts: Vec<File>,
 }
@@ -54,7 +57,7 @@ impl Sidecar {
             digest: file.digest,
             media_type: file.media_type,
         });
-        Ok(Self { files: files.collect(), bytes })
+        Ok(Self { files: files.collect(), show: listed.show, bytes })
     }
 
     pub(crate) fn digest(&self) -> String {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use croft_core::farm::Farm;
+use croft_core::{farm::Farm, step::Event};
 
 use super::Loop;
 use crate::{
@@ -14,6 +14,9 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(1);
 /// And spends this part of its time on it at most.
 const SHARE: u32 = 10;
+
+/// Lines for the book that a follower keeps until it leads.
+const UNBOOKED: usize = 1_000;
 
 /// What a follower saw last.
 #[derive(Debug)]
@@ -46,7 +49,16 @@ impl Loop {
                     let refusal = self.desk.leads().err();
                     look(Err(refusal.unwrap_or(Refusal::NotLeader { leader: None })));
                 }
-                Input::Happened { look: None, .. } | Input::Tick | Input::Stop => {}
+                // Whom a follower sent away is entered once it leads.
+                Input::Happened { look: None, event } => {
+                    if let Some(Event::Noted(mut entry)) = event(&self.desk.farm)
+                        && self.unbooked.len() < UNBOOKED
+                    {
+                        entry.at = self.desk.clock.now();
+                        self.unbooked.push_back(entry);
+                    }
+                }
+                Input::Tick | Input::Stop => {}
             }
         }
     }

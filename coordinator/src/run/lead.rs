@@ -38,18 +38,25 @@ impl Loop {
     fn decide(&mut self, inputs: Vec<Input>) {
         let now = self.desk.clock.now();
         let mut pending = Pending::default();
+        for entry in self.unbooked.drain(..) {
+            self.desk.farm.apply(now, Event::Noted(entry));
+        }
         for input in inputs {
-            let (event, look) = match input {
-                Input::Asked { event, look } => (event, Some(look)),
-                Input::Happened { event, look } => (Some(event), look),
+            let (event, entry, look) = match input {
+                Input::Asked { event: Some((event, entry)), look } => (Some(event), Some(entry), Some(look)),
+                Input::Asked { event: None, look } => (None, None, Some(look)),
+                Input::Happened { event, look } => (Some(event), None, look),
                 Input::Tick | Input::Stop => continue,
             };
             if let Some(event) = event.and_then(|make| make(&self.desk.farm)) {
                 log::event(&self.desk.farm, &event);
-                let step = self.desk.farm.apply(now, event);
-                debug_assert!(step.writes.is_empty(), "writes come with the tick");
-                pending.commands.extend(step.commands);
-                pending.updates.extend(step.updates);
+                // What was done and that it was done are of one commit.
+                for event in [event].into_iter().chain(entry.map(Event::Noted)) {
+                    let step = self.desk.farm.apply(now, event);
+                    debug_assert!(step.writes.is_empty(), "writes come with the tick");
+                    pending.commands.extend(step.commands);
+                    pending.updates.extend(step.updates);
+                }
             }
             pending.looks.extend(look);
         }

@@ -20,6 +20,7 @@ use members::Members;
 use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 
 use super::{Epoch, Error, Seat, Standing, StateStore};
+use crate::config::EtcdTls;
 
 /// Operations of one transaction: etcd takes 128.
 const OPS_MAX: usize = 100;
@@ -43,6 +44,8 @@ const RESIGN: Duration = Duration::from_secs(1);
 pub struct EtcdConfig {
     /// `http://HOST:PORT`, one a member.
     pub members: Vec<String>,
+    /// Files for members that are reached by `https://`.
+    pub tls: EtcdTls,
     /// Keys begin with `/croft/{farm}/`.
     pub farm: String,
     /// What the others tell clients of this coordinator when it leads.
@@ -80,7 +83,7 @@ impl Etcd {
     }
 
     async fn new(config: EtcdConfig) -> Result<(Self, Election, watch::Receiver<Standing>), Error> {
-        let members = Members::new(&config.members, PATIENCE).await?;
+        let members = Members::new(&config.members, &config.tls, PATIENCE).await?;
         let keys = Keys::new(&config.farm);
         let (standing, seen) = watch::channel(Standing::Follower { leader: None });
         let (lease_told, lease) = watch::channel(None);

@@ -106,7 +106,15 @@ impl House {
         let shutdown = CancellationToken::new();
         let mut worker = JoinSet::new();
         let token = shutdown.clone();
-        worker.spawn(async move { dial(hands, &[format!("http://{address}")], &token).await });
+        worker.spawn(async move {
+            hold(
+                hands,
+                &[address.to_string().parse().expect("an address")],
+                &how(Security::Plaintext),
+                &token,
+            )
+            .await
+        });
         Self { streams: arriving, assignments, say, shutdown, worker, _server: server }
     }
 
@@ -202,10 +210,9 @@ async fn a_refused_worker_ends_and_says_why() {
 
 #[test]
 fn plaintext_goes_to_loopback_only() {
-    assert_eq!(url("127.0.0.1:7400").expect("fine"), "http://127.0.0.1:7400");
-    assert_eq!(url("http://localhost:1/").expect("fine"), "http://localhost:1");
-    assert!(matches!(url("farm.studio:7400"), Err(Error::Plaintext { .. })));
-    for bad in ["127.0.0.1", ":7400", "https://127.0.0.1:7400", "a:b"] {
-        assert!(matches!(url(bad), Err(Error::Address { .. })), "{bad}");
+    let dials = |text: &str| addresses(&Config { coordinators: vec![text.to_owned()], ..Config::default() });
+    assert!(dials("127.0.0.1:7400").is_ok() && dials("http://localhost:1/").is_ok());
+    for refused in ["farm.studio:7400", "https://127.0.0.1:7400", "127.0.0.1", ":7400", "a:b"] {
+        assert!(matches!(dials(refused), Err(Error::Channel(_))), "{refused}");
     }
 }

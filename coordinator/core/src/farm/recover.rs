@@ -39,6 +39,11 @@ impl Farm {
             farm.shows.insert(name, show);
         }
         farm.limits = records.limits.into_iter().map(|(name, record)| (name, record.max)).collect();
+        farm.invitations =
+            records.invitations.into_iter().map(|(hash, record)| (hash, record.invitation)).collect();
+        for ((kind, chunk), record) in records.audit {
+            farm.audit.recover(kind, chunk, record.entries);
+        }
         for (id, record) in records.workers {
             let worker = Worker {
                 state: WorkerState::Ready,

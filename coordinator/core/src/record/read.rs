@@ -6,8 +6,12 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{
     FenceRecord, JobRecord, LimitRecord, ShowRecord, VERSION, WorkerRecord,
     chunk::{Chunk, ChunkRecord},
+    doors::{AuditRecord, InvitationRecord, audit_chunk},
 };
-use crate::ids::{JobId, WorkerId};
+use crate::{
+    audit::Kind,
+    ids::{JobId, WorkerId},
+};
 
 /// Why the records of a store cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +39,9 @@ pub(crate) struct Records {
     pub(crate) workers: Vec<(WorkerId, WorkerRecord)>,
     pub(crate) shows: Vec<(String, ShowRecord)>,
     pub(crate) limits: Vec<(String, LimitRecord)>,
+    pub(crate) invitations: Vec<(String, InvitationRecord)>,
+    /// In the order of their keys.
+    pub(crate) audit: Vec<((Kind, u64), AuditRecord)>,
 }
 
 impl Records {
@@ -56,6 +63,10 @@ impl Records {
                 }
                 "shows" => records.shows.push((name.to_owned(), record(key, value)?)),
                 "limits" => records.limits.push((name.to_owned(), record(key, value)?)),
+                "invitations" => records.invitations.push((name.to_owned(), record(key, value)?)),
+                "audit" => {
+                    records.audit.push((audit_chunk(name).ok_or_else(unknown)?, record(key, value)?));
+                }
                 _ => return Err(unknown()),
             }
         }

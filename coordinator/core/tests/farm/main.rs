@@ -2,6 +2,7 @@
 
 mod cancelling;
 mod chance;
+mod doors;
 mod explaining;
 mod gangs;
 mod house;

@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::{
     super::{
+        auth::Call,
         convert,
         status::{invalid, not_found},
     },
@@ -35,6 +36,7 @@ pub(super) fn place(farm: &Farm, attempt: &AttemptId, path: &str) -> Result<Path
 /// The newest step of a task but `skip`.
 pub(super) async fn find(
     handle: &Handle,
+    call: &Call,
     store: &dyn ObjectStore,
     attempt: Option<v1::AttemptRef>,
     skip: u32,
@@ -43,7 +45,7 @@ pub(super) async fn find(
     let any = |farm: &Farm, attempt: &AttemptId, _: &str| {
         folder(farm, attempt).ok_or_else(|| upload::counts_no_more(&attempt.task.job))
     };
-    let folder = upload::find(handle, &named, "", any).await?;
+    let folder = upload::find(handle, call, &named, "", any).await?;
     let mut steps = steps(store, &folder).await.map_err(|error| refusal(folder.as_ref(), error))?;
     steps.sort_unstable();
     let newest = steps.into_iter().rev().nth(skip as usize);

@@ -16,6 +16,7 @@ use tonic::{Code, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::super::{
+    auth::Call,
     convert::{self, Named},
     paths,
     status::{exhausted, invalid},
@@ -41,6 +42,7 @@ pub(super) struct Arrived {
 /// Writes the file and says what it is. Nothing stays of one that did not arrive whole.
 pub(super) async fn receive(
     handle: &Handle,
+    call: &Call,
     store: &Arc<dyn ObjectStore>,
     mut parts: Streaming<v1::PutArtifactRequest>,
     goes: Where,
@@ -51,7 +53,8 @@ pub(super) async fn receive(
     };
     let named = header.attempt.and_then(convert::attempt);
     let named = named.ok_or_else(|| invalid("header.attempt", "is no attempt"))?;
-    let place = find(handle, &named, &header.path, goes).await?;
+    call.about(&format!("jobs/{}", named.job));
+    let place = find(handle, call, &named, &header.path, goes).await?;
     let upload = store.put_multipart(&place).await.map_err(|error| failed(&place, &error))?;
     let mut writer = WriteMultipart::new(upload as Box<dyn MultipartUpload>);
     let (size, digest) = match copy(&mut parts, &mut writer, &place).await {
@@ -63,7 +66,7 @@ pub(super) async fn receive(
         }
     };
     // Whoever lost the attempt meanwhile leaves nothing behind.
-    if let Err(status) = find(handle, &named, &header.path, goes).await {
+    if let Err(status) = find(handle, call, &named, &header.path, goes).await {
         let _ = writer.abort().await;
         return Err(status);
     }
@@ -81,10 +84,19 @@ pub(super) fn place(farm: &Farm, attempt: &AttemptId, path: &str) -> Result<Path
         .ok_or_else(|| invalid("header.path", format!("'{path}' is no file of an attempt")))
 }
 
-pub(super) async fn find(handle: &Handle, named: &Named, path: &str, goes: Where) -> Result<Path, Status> {
-    let (asked, path) = (named.clone(), path.to_owned());
+pub(super) async fn find(
+    handle: &Handle,
+    call: &Call,
+    named: &Named,
+    path: &str,
+    goes: Where,
+) -> Result<Path, Status> {
+    let (asked, path, call) = (named.clone(), path.to_owned(), call.clone());
     let found = handle.ask(move |desk| match asked.find(&desk.farm) {
-        Some(attempt) => goes(&desk.farm, &attempt, &path),
+        Some(attempt) => {
+            call.works_on(&desk.farm, &attempt)?;
+            goes(&desk.farm, &attempt, &path)
+        }
         None => Err(counts_no_more(&asked.job)),
     });
     found.await?

@@ -1,11 +1,13 @@
 //! The one place where protobuf becomes the mind's words and back. What a stranger wrote is checked here.
 
+mod audit;
 mod names;
 mod plan;
 mod values;
 mod views;
 mod worker;
 
+pub(super) use audit::{audit_event, time};
 pub(super) use names::{parse_job, parse_task, selector};
 pub(super) use plan::{job_planned, plan};
 pub(super) use values::artifact;

@@ -1,12 +1,12 @@
 //! The members of a cluster, one connection each: what one does not answer in time, the next is asked.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use etcd_client::{Client, ConnectOptions, Error as EtcdError};
+use etcd_client::{Certificate, Client, ConnectOptions, Error as EtcdError, Identity, TlsOptions};
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::state::Error;
+use crate::{config::EtcdTls, state::Error};
 
 const CONNECT: Duration = Duration::from_secs(1);
 /// Rounds over all members before it counts as no answer.
@@ -30,13 +30,16 @@ impl std::fmt::Debug for Members {
 }
 
 impl Members {
-    pub(super) async fn new(members: &[String], patience: Duration) -> Result<Self, Error> {
+    pub(super) async fn new(members: &[String], files: &EtcdTls, patience: Duration) -> Result<Self, Error> {
         let mut clients = Vec::new();
         for member in members {
-            let options = ConnectOptions::new()
+            let mut options = ConnectOptions::new()
                 .with_connect_timeout(CONNECT)
                 .with_keep_alive_while_idle(true)
                 .with_keep_alive(Duration::from_secs(2), Duration::from_secs(2));
+            if member.starts_with("https://") {
+                options = options.with_tls(tls(files)?);
+            }
             // It connects when it is first asked, so a member that is down now is no error.
             let client =
                 Client::connect([member], Some(options)).await.map_err(|error| Error::Unavailable {
@@ -75,6 +78,23 @@ impl Members {
         }
         Err(Error::Unavailable { store: STORE, what: last })
     }
+}
+
+/// Trusts the one authority that is named, and shows a certificate where there is one.
+fn tls(files: &EtcdTls) -> Result<TlsOptions, Error> {
+    let read = |path: &PathBuf| {
+        let what = |error| format!("{}: {error}", path.display());
+        std::fs::read(path).map_err(|error| Error::Unavailable { store: STORE, what: what(error) })
+    };
+    let Some(authority) = &files.authority else {
+        let what = "https:// needs --etcd-ca FILE, the authority of the members' certificates".to_owned();
+        return Err(Error::Unavailable { store: STORE, what });
+    };
+    let mut options = TlsOptions::new().ca_certificate(Certificate::from_pem(read(authority)?));
+    if let (Some(certificate), Some(key)) = (&files.certificate, &files.key) {
+        options = options.identity(Identity::from_pem(read(certificate)?, read(key)?));
+    }
+    Ok(options)
 }
 
 /// The alarm that refuses every write until somebody makes room.

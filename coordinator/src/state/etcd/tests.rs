@@ -51,7 +51,12 @@ impl Server {
     }
 
     fn config(&self, name: &str) -> EtcdConfig {
-        EtcdConfig { members: vec![self.url.clone()], farm: "test".to_owned(), advertise: name.to_owned() }
+        EtcdConfig {
+            members: vec![self.url.clone()],
+            tls: EtcdTls::default(),
+            farm: "test".to_owned(),
+            advertise: name.to_owned(),
+        }
     }
 
     async fn seat(&self, name: &str) -> Seat {

@@ -67,6 +67,9 @@ impl Deed {
             | Event::AttemptSaved { .. }
             | Event::AttemptFailed { .. }
             | Event::Published { .. }
+            | Event::Invited { .. }
+            | Event::InvitationShown { .. }
+            | Event::Noted(_)
             | Event::Tick => {}
         }
     }
