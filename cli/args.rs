@@ -1,12 +1,14 @@
 //! The command line as clap reads it: names, flags and their help, nothing that acts.
 
+mod watch;
 mod wrangle;
 
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+pub(crate) use watch::{Logs, Since, Telemetry, Usage};
 pub(crate) use wrangle::{
-    Doctor, Limit, Lock, Nimby, NimbyWish, OneOf, Show, Status, Update, Verify, Why, Workers,
+    Doctor, Limit, Lock, Nimby, NimbyWish, OneOf, Selector, Show, Status, Update, Verify, Why, Workers,
 };
 
 /// A private render farm for generative media.
@@ -81,6 +83,10 @@ pub(crate) enum Command {
     Show(Show),
     /// List limits, or set one
     Limit(Limit),
+    /// Print what ranks said: of failed attempts, and of running ones as they say it
+    Logs(Logs),
+    /// Say how much device time, and what else, shows and jobs used
+    Usage(Usage),
     /// Say who leads, what is free and what waits
     Status(Status),
     /// Check published files against their sidecars
@@ -137,6 +143,8 @@ pub(crate) struct Render {
     pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) clip: Clip,
+    #[command(flatten)]
+    pub(crate) telemetry: Telemetry,
 }
 
 /// One clip or picture without a spec file.
@@ -195,6 +203,11 @@ pub(crate) struct Coordinator {
     /// How clients and workers reach this coordinator [default: where it listens]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,
+    /// Where to serve /metrics, in the clear: a loopback address [default: nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) telemetry: Telemetry,
     /// Speak plaintext; refused anywhere but on loopback addresses
     #[arg(long)]
     pub(crate) insecure: bool,
@@ -229,6 +242,8 @@ pub(crate) struct Worker {
     /// End when standard input does: how `croft render` takes its workers with it, whatever ends it
     #[arg(long, hide = true)]
     pub(crate) until_stdin_closes: bool,
+    #[command(flatten)]
+    pub(crate) telemetry: Telemetry,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -275,6 +290,8 @@ pub(crate) struct Submit {
     #[arg(long, value_name = "UUID")]
     pub(crate) request_id: Option<uuid::Uuid>,
     #[command(flatten)]
+    pub(crate) telemetry: Telemetry,
+    #[command(flatten)]
     pub(crate) client: Client,
     #[command(flatten)]
     pub(crate) output: Output,
@@ -299,20 +316,6 @@ pub(crate) struct Jobs {
     pub(crate) client: Client,
     #[command(flatten)]
     pub(crate) output: Output,
-}
-
-/// Which tasks of a job; everything given must match.
-#[derive(Debug, Clone, Default, ClapArgs)]
-pub(crate) struct Selector {
-    /// waiting, queued, running, publishing, succeeded, failed or cancelled
-    #[arg(long, value_delimiter = ',', value_parser = crate::client::task_state, value_name = "STATE,…")]
-    pub(crate) state: Vec<croft_proto::v1::TaskState>,
-    /// An axis value: `seed=7`, `product.id=tote`
-    #[arg(long = "where", value_parser = crate::client::pair, value_name = "AXIS=VALUE")]
-    pub(crate) axes: Vec<(String, String)>,
-    /// Only this layer
-    #[arg(long)]
-    pub(crate) layer: Option<String>,
 }
 
 #[derive(Debug, Clone, ClapArgs)]

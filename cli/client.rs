@@ -142,7 +142,7 @@ pub(crate) fn request<T>(message: T) -> Request<T> {
 }
 
 /// Plaintext goes to this machine only: what crosses a network would be readable there.
-fn plaintext_url(address: &str) -> Result<String, Failed> {
+pub(crate) fn plaintext_url(address: &str) -> Result<String, Failed> {
     let bare = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
     if bare.contains("://") {
         return Err(usage_of(address));

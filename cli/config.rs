@@ -36,11 +36,23 @@ struct CoordinatorFile {
     advertise: Option<String>,
     insecure: Option<bool>,
     lease_ms: Option<u64>,
+    metrics_listen: Option<SocketAddr>,
+    telemetry: Option<TelemetryFile>,
 }
 
 impl Settings for CoordinatorFile {
-    const KEYS: &'static [&'static str] =
-        &["listen", "data_dir", "artifacts", "etcd", "farm", "advertise", "insecure", "lease_ms"];
+    const KEYS: &'static [&'static str] = &[
+        "listen",
+        "data_dir",
+        "artifacts",
+        "etcd",
+        "farm",
+        "advertise",
+        "insecure",
+        "lease_ms",
+        "metrics_listen",
+        "telemetry",
+    ];
 }
 
 /// `worker.toml`
@@ -56,6 +68,7 @@ struct WorkerFile {
     insecure: Option<bool>,
     checkpoint_ms: Option<u64>,
     gang_address: Option<IpAddr>,
+    telemetry: Option<TelemetryFile>,
 }
 
 impl Settings for WorkerFile {
@@ -69,6 +82,7 @@ impl Settings for WorkerFile {
         "insecure",
         "checkpoint_ms",
         "gang_address",
+        "telemetry",
     ];
 }
 
@@ -78,10 +92,49 @@ impl Settings for WorkerFile {
 struct ClientFile {
     coordinator: Option<String>,
     insecure: Option<bool>,
+    telemetry: Option<TelemetryFile>,
 }
 
 impl Settings for ClientFile {
-    const KEYS: &'static [&'static str] = &["coordinator", "insecure"];
+    const KEYS: &'static [&'static str] = &["coordinator", "insecure", "telemetry"];
+}
+
+/// The table `[telemetry]` of each of them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TelemetryFile {
+    otlp_endpoint: Option<String>,
+    trace_ratio: Option<f64>,
+}
+
+/// Where traces go, and how many.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Telemetry {
+    pub(crate) otlp_endpoint: Option<String>,
+    /// The part of all traces that is kept, 0 to 1.
+    pub(crate) trace_ratio: f64,
+}
+
+impl Telemetry {
+    fn of(flags: args::Telemetry, file: Option<TelemetryFile>) -> Result<Self, Failed> {
+        let file = file.unwrap_or_default();
+        let trace_ratio = file.trace_ratio.unwrap_or(1.0);
+        if !(0.0..=1.0).contains(&trace_ratio) {
+            return Err(Failed::with(Exit::Usage, format!("telemetry.trace_ratio is {trace_ratio}"))
+                .help("give the part of all traces to keep: 0 for none, 1 for all"));
+        }
+        // OTEL_ variables are not read: what a machine has set for other programs must not make this one send.
+        Ok(Self { otlp_endpoint: flags.otlp_endpoint.or(file.otlp_endpoint), trace_ratio })
+    }
+
+    /// A client's.
+    pub(crate) fn of_client(flags: args::Telemetry) -> Result<Self, Failed> {
+        let file: ClientFile = match client_file().filter(|p| p.exists()) {
+            Some(path) => load(&path)?,
+            None => ClientFile::default(),
+        };
+        Self::of(flags, file.telemetry)
+    }
 }
 
 /// A client's settings, whole.
@@ -92,7 +145,7 @@ pub(crate) struct Client {
 }
 
 /// A coordinator's settings, whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Coordinator {
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: PathBuf,
@@ -102,10 +155,12 @@ pub(crate) struct Coordinator {
     pub(crate) advertise: Option<String>,
     pub(crate) insecure: bool,
     pub(crate) lease_ms: Option<u64>,
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// A worker's settings, whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Worker {
     pub(crate) coordinators: Vec<String>,
     pub(crate) data_dir: PathBuf,
@@ -116,6 +171,7 @@ pub(crate) struct Worker {
     pub(crate) insecure: bool,
     pub(crate) checkpoint_ms: Option<u64>,
     pub(crate) gang_address: Option<IpAddr>,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// A variable of the environment; one that is not text counts as absent.
@@ -173,6 +229,8 @@ pub(crate) fn coordinator(flags: args::Coordinator) -> Result<Coordinator, Faile
         advertise: flags.advertise.or(file.advertise),
         insecure: flags.insecure || file.insecure.unwrap_or(false),
         lease_ms: file.lease_ms,
+        metrics_listen: flags.metrics_listen.or(file.metrics_listen),
+        telemetry: Telemetry::of(flags.telemetry, file.telemetry)?,
     })
 }
 
@@ -195,6 +253,7 @@ pub(crate) fn worker(flags: args::Worker) -> Result<Worker, Failed> {
         insecure: flags.insecure || file.insecure.unwrap_or(false),
         checkpoint_ms: file.checkpoint_ms,
         gang_address: file.gang_address,
+        telemetry: Telemetry::of(flags.telemetry, file.telemetry)?,
     })
 }
 
@@ -280,7 +339,8 @@ mod tests {
     fn every_listed_key_is_one_the_file_takes() {
         assert!(
             parse::<CoordinatorFile>(
-                "listen='127.0.0.1:1'\ndata_dir='d'\nartifacts='file:///a'\ninsecure=true\nlease_ms=5\n",
+                "listen='127.0.0.1:1'\ndata_dir='d'\nartifacts='file:///a'\ninsecure=true\nlease_ms=5\n\
+                 metrics_listen='127.0.0.1:9464'\n[telemetry]\notlp_endpoint='http://127.0.0.1:4317'\ntrace_ratio=0.1\n",
                 "f"
             )
             .is_ok()
@@ -306,6 +366,8 @@ mod tests {
             etcd: None,
             farm: None,
             advertise: None,
+            metrics_listen: None,
+            telemetry: args::Telemetry::default(),
             insecure: false,
         };
         let settings = coordinator(flags).expect("good settings");

@@ -24,11 +24,14 @@ use crate::{
     effects::Effects,
     error::Error,
     handle::{self, Handle},
+    logs::{Keeper, Listeners},
+    metrics::{self, Metrics},
     publish::Publisher,
     run::{Desk, Loop},
     sessions::{Greeting, Sessions},
     state::{Embedded, Memory, Seat, Standing},
     store_id, sweep,
+    trace::{Started, Tracer},
     updates::Updates,
 };
 
@@ -52,6 +55,7 @@ pub struct Coordinator {
     store: Arc<dyn ObjectStore>,
     store_id: String,
     seat: Seat,
+    metrics: Option<TcpListener>,
 }
 
 impl Coordinator {
@@ -69,8 +73,9 @@ impl Coordinator {
         let store_id = store_id::of(&*store).await.map_err(|source| Error::StoreId { url, source })?;
         let listener = TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen, source })?;
         let address = listener.local_addr().map_err(|source| Error::Listen { listen, source })?;
+        let metrics = listen_for_metrics(&config).await?;
         let seat = take_seat(&config, advertised(&config, address)).await?;
-        Ok(Self { config, listener, address, store, store_id, seat })
+        Ok(Self { config, listener, address, store, store_id, seat, metrics })
     }
 
     /// Where it listens.
@@ -86,6 +91,9 @@ impl Coordinator {
     /// When the state store fails, the server fails, or a part of it panics.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let clock = Clock::start();
+        let tracer = Tracer::new(self.config.traces.clone(), clock);
+        let metrics = Arc::new(Metrics::new(self.metrics.is_some(), self.config.span_counts.clone()));
+        let listeners = Arc::<Listeners>::default();
         let tasks = TaskTracker::new();
         let (handle, inbox) = handle::inbox();
         // Ends the streams of workers and watchers, and the server. The guards are for a caller that drops this future.
@@ -110,6 +118,10 @@ impl Coordinator {
             clock,
             standing: Standing::Follower { leader: None },
             trouble: None,
+            tracer: tracer.clone(),
+            metrics: metrics.clone(),
+            listeners: listeners.clone(),
+            started: Started::default(),
         };
         let publisher = Publisher::new(self.store.clone(), self.config.publications);
         tasks.spawn(sweep::run(handle.clone(), self.store.clone(), publisher.clone(), closing.clone()));
@@ -119,7 +131,7 @@ impl Coordinator {
             tasks: tasks.clone(),
             runtime: runtime::Handle::current(),
         };
-        let router = self.router(&handle, &tasks, &closing, seed)?;
+        let router = self.router(&handle, &tasks, &closing, seed, tracer, (&metrics, &listeners))?;
         let mut parts = JoinSet::new();
         let brain = Loop {
             desk,
@@ -144,6 +156,9 @@ impl Coordinator {
             }
         });
 
+        if let Some(listener) = self.metrics {
+            parts.spawn(metrics::serve(listener, metrics, closing.clone()));
+        }
         let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
         let stopping = closing.clone();
         parts.spawn(async move {
@@ -182,8 +197,11 @@ impl Coordinator {
         tasks: &TaskTracker,
         end: &CancellationToken,
         first_session: u64,
+        tracer: Tracer,
+        (metrics, listeners): (&Arc<Metrics>, &Arc<Listeners>),
     ) -> Result<Router, Error> {
-        let jobs = api::Jobs::new(handle.clone(), end.clone());
+        let reading = api::Reading::new(handle.clone(), listeners.clone(), self.store.clone(), end.clone());
+        let jobs = api::Jobs::new(handle.clone(), end.clone(), reading, tracer);
         let artifacts = api::Artifacts::new(handle.clone(), self.store.clone());
         let farm = api::Farm {
             handle: handle.clone(),
@@ -191,7 +209,12 @@ impl Coordinator {
             advertise: advertised(&self.config, self.address),
             state_store: self.seat.kind,
         };
-        let dispatch = api::Dispatch::new(handle.clone(), tasks.clone(), end.clone(), first_session);
+        let hears = api::Hears {
+            listeners: listeners.clone(),
+            keeper: Keeper::new(self.store.clone(), tasks.clone()),
+            metrics: metrics.clone(),
+        };
+        let dispatch = api::Dispatch::new(handle.clone(), tasks.clone(), end.clone(), first_session, hears);
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .build_v1()?;
@@ -214,6 +237,17 @@ impl Coordinator {
             .add_service(v1::farm_server::FarmServer::new(farm))
             .add_service(v1::dispatch_server::DispatchServer::new(dispatch).max_decoding_message_size(max)))
     }
+}
+
+/// In the clear, so for this machine only; who scrapes from elsewhere goes through something that is not.
+async fn listen_for_metrics(config: &Config) -> Result<Option<TcpListener>, Error> {
+    let Some(listen) = config.metrics_listen else { return Ok(None) };
+    if !listen.ip().is_loopback() {
+        return Err(Error::PlaintextRefused { listen });
+    }
+    let listener = TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen, source })?;
+    tracing::info!(metrics = %listener.local_addr().unwrap_or(listen), "metrics are served");
+    Ok(Some(listener))
 }
 
 /// How others reach this coordinator.

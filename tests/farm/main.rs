@@ -9,4 +9,5 @@ mod python;
 mod rude;
 mod s3;
 mod sameness;
+mod watching;
 mod wrangling;

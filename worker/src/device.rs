@@ -13,9 +13,11 @@ use crate::{
     attempt::{After, Bench, Ending},
     config::RankProgram,
     convert,
+    eyes::Eyes,
     rank::Rank,
     scratch::Scratch,
     target::Target,
+    trace::Tale,
 };
 
 /// Assignments and revokes that wait. A coordinator gives a device one at a time; a revoked one may still be ending.
@@ -58,6 +60,7 @@ pub(crate) struct Device {
     pub(crate) checkpoint_ms: u64,
     /// The address of this machine on which ranks elsewhere reach the one here.
     pub(crate) gang_address: IpAddr,
+    pub(crate) eyes: Arc<Eyes>,
 }
 
 impl Device {
@@ -85,6 +88,7 @@ impl Device {
                     if let Some(mut rank) = rank.take() {
                         tracing::warn!(rank = 0, "an idle rank ended: {}", rank.how_it_ended().await);
                     }
+                    self.eyes.rank(self.index, None);
                     resident.clear();
                     if self.said.send(Said::Resident(self.index, Vec::new())).await.is_err() {
                         break;
@@ -104,11 +108,14 @@ impl Device {
                 attempt = attempt.attempt,
                 rank = attempt.rank,
             );
+            self.eyes.logs.begin(self.index, &attempt);
             let ending = if revoked.contains(&attempt.fence) {
                 Err(self.failure(attempt.rank, ExitCause::Cancelled, "revoked before it began", ""))
             } else {
                 self.attempt(&mut rank, &assignment).instrument(span).await
             };
+            let log = self.eyes.logs.end(self.index);
+            self.eyes.rank(self.index, rank.as_ref().and_then(Rank::process));
             let now_resident = rank.as_ref().map_or("", Rank::resident);
             if now_resident != resident {
                 resident = now_resident.to_owned();
@@ -128,7 +135,7 @@ impl Device {
                         "{}",
                         failure.message
                     );
-                    convert::failed(&attempt, failure)
+                    convert::failed(&attempt, failure, log)
                 }
             };
             if self.said.send(Said::Ended(attempt, Box::new(message))).await.is_err() {
@@ -151,7 +158,7 @@ impl Device {
         };
         let warm = match rank.take() {
             Some(rank) => rank,
-            None => match Rank::start(program, args, self.threads, self.index, self.scratch.logs()).await {
+            None => match Rank::start(program, args, self.threads, self.index, &self.eyes.logs).await {
                 Ok(rank) => rank,
                 Err(error) => {
                     let message =
@@ -165,6 +172,8 @@ impl Device {
                 }
             },
         };
+        self.eyes.rank(self.index, warm.process());
+        let tale = Tale::begin(&self.eyes.traces, assignment);
         let bench = Bench {
             worker: &self.worker,
             device: self.index,
@@ -177,8 +186,10 @@ impl Device {
             rank: number,
             gang_address: self.gang_address,
             joins: &self.joins,
+            tale: &tale,
         };
         let (ending, after) = bench.run(warm, assignment, &mut self.revokes).await;
+        tale.end(assignment, &self.worker, self.index, &ending);
         *rank = match after {
             After::Warm(rank) => Some(*rank),
             After::Gone => None,

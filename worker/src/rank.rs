@@ -29,6 +29,7 @@ use tokio::{
 };
 
 use self::log::Log;
+use crate::logs::Logs;
 
 /// The descriptor that a rank finds its socket on.
 const FD: i32 = 3;
@@ -60,13 +61,14 @@ pub(crate) struct Rank {
 }
 
 impl Rank {
-    /// Starts `program args… --fd 3 --threads N` and waits until it is ready. Its log goes into the folder `logs`.
+    /// Starts `program args… --fd 3 --threads N` and waits until it is ready. What it says goes to
+    /// `logs`.
     pub(crate) async fn start(
         program: &Path,
         args: &[String],
         threads: u32,
         device: u32,
-        logs: &Path,
+        logs: &Arc<Logs>,
     ) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -123,6 +125,11 @@ impl Rank {
 
     pub(crate) fn engine_version(&self) -> &str {
         &self.engine_version
+    }
+
+    /// Its process.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// Asks for a render; gives its number.

@@ -17,6 +17,7 @@ use crate::{
     backoff::Backoff,
     config::DEVICES_MAX,
     device::{Device, Orders, WAITING},
+    eyes::Eyes,
     inventory,
     journal::Journal,
     nimby,
@@ -48,6 +49,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let gang_address =
         config.gang_address.unwrap_or_else(|| inventory::address_towards(&config.coordinators));
     let scratch = Arc::new(Scratch::claim(&config.data_dir)?);
+    let eyes = Arc::new(Eyes::new(scratch.logs(), config.traces.clone()));
     let (target, targets) = watch::channel(None);
     let (said, devices_said) = mpsc::channel(SAID);
     let (progress, steps) = mpsc::channel(SAID);
@@ -75,6 +77,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
             shutdown: stop.clone(),
             checkpoint_ms: config.checkpoint_ms,
             gang_address,
+            eyes: Arc::clone(&eyes),
         };
         tasks.spawn(device.run());
     }
@@ -82,6 +85,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     tasks.spawn(nimby::look(config.data_dir.clone(), owner));
     let hands = Hands {
         nimby,
+        eyes,
         hello: Hello {
             worker: config.name.clone(),
             host: inventory::host_name(),

@@ -1,12 +1,19 @@
 //! The workers' streams: each is read by a task of its own, and spoken to through its bounded queue.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
-use std::time::Duration;
 
-use croft_core::{farm::Farm, ids::SessionId, step::Event};
+use croft_core::{
+    farm::Farm,
+    ids::{SessionId, WorkerId},
+    step::Event,
+};
 use croft_proto::v1::{self, CoordinatorMessage, WorkerMessage, coordinator_message, worker_message::What};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -19,7 +26,9 @@ use tracing::Instrument;
 
 use super::{convert, status::exhausted};
 use crate::{
-    handle::{Handle, Refusal},
+    handle::{Handle, Make, Refusal},
+    logs::{Keeper, Listeners},
+    metrics::Metrics,
     run::Desk,
     sessions::{QUEUE, Session},
 };
@@ -36,6 +45,15 @@ pub(crate) struct Dispatch {
     end: CancellationToken,
     next: AtomicU64,
     places: Arc<Semaphore>,
+    hears: Hears,
+}
+
+/// Who hears what workers say beside the farm.
+#[derive(Debug, Clone)]
+pub(crate) struct Hears {
+    pub(crate) listeners: Arc<Listeners>,
+    pub(crate) keeper: Keeper,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// One stream's reader.
@@ -45,14 +63,21 @@ struct Reader {
     said: Streaming<WorkerMessage>,
     out: mpsc::Sender<Result<CoordinatorMessage, Status>>,
     end: CancellationToken,
+    hears: Hears,
     _place: OwnedSemaphorePermit,
 }
 
 impl Dispatch {
     /// `first` is the first session's number; it rises from one life of the coordinator to the next.
-    pub(crate) fn new(handle: Handle, tasks: TaskTracker, end: CancellationToken, first: u64) -> Self {
+    pub(crate) fn new(
+        handle: Handle,
+        tasks: TaskTracker,
+        end: CancellationToken,
+        first: u64,
+        hears: Hears,
+    ) -> Self {
         let places = Arc::new(Semaphore::new(STREAMS));
-        Self { handle, tasks, end, next: AtomicU64::new(first), places }
+        Self { handle, tasks, end, next: AtomicU64::new(first), places, hears }
     }
 }
 
@@ -74,6 +99,7 @@ impl v1::dispatch_server::Dispatch for Dispatch {
             said: request.into_inner(),
             out,
             end: self.end.child_token(),
+            hears: self.hears.clone(),
             _place: place,
         };
         let span = tracing::info_span!("session", session = id.0, worker = tracing::field::Empty);
@@ -90,7 +116,7 @@ impl v1::dispatch_server::Dispatch for Dispatch {
 
 impl Reader {
     async fn run(self) -> Result<(), Refusal> {
-        let Self { id, handle, mut said, out, end, _place } = self;
+        let Self { id, handle, mut said, out, end, hears, _place } = self;
         let Some(hello) = hello(&mut said, &out, &end).await else { return Ok(()) };
         let (mut joined, running) = match convert::hello(id, hello) {
             Ok(hello) => hello,
@@ -134,12 +160,64 @@ impl Reader {
                 return Ok(());
             }
         };
+        let worker = joined.worker.clone();
         handle.tell_made(Box::new(move |_| Some(Event::WorkerJoined(Box::new(joined))))).await?;
-        let goodbye = read(id, &handle, &mut said, &end).await?;
+        let goodbye = read((id, &worker), &handle, &mut said, &end, &hears).await?;
+        hears.metrics.left(&worker);
         let left = move |_: &Farm| Some(Event::WorkerLeft { session: id, goodbye });
         handle.tell(left, move |desk| desk.sessions.leave(id)).await?;
         tracing::info!(goodbye, "worker left");
         Ok(())
+    }
+}
+
+/// Nobody listens to an attempt any more.
+fn quiet(desk: &mut Desk, id: SessionId, attempt: Option<v1::AttemptRef>) {
+    let attempt = attempt.and_then(convert::attempt).and_then(|named| named.find(&desk.farm));
+    if let Some(attempt) = attempt {
+        desk.sessions.log_wish(&desk.farm, id, &attempt, false);
+    }
+}
+
+impl Hears {
+    /// What a worker said, for the farm; and what it says beside that, for those who watch.
+    fn event(&self, id: SessionId, worker: &WorkerId, mut what: What) -> Make {
+        match &mut what {
+            What::Heartbeat(beat) => {
+                self.metrics.figures(worker, mem::take(&mut beat.devices));
+                convert::event(id, what)
+            }
+            What::Progress(progress) if progress.step_us > 0 && self.metrics.is_on() => {
+                let (metrics, step_us) = (Arc::clone(&self.metrics), progress.step_us);
+                let named = progress.attempt.clone().and_then(convert::attempt);
+                let make = convert::event(id, what);
+                Box::new(move |farm| {
+                    if let Some((model, kind)) =
+                        named.and_then(|named| named.find(farm)).and_then(|attempt| {
+                            let layer =
+                                farm.plan(&attempt.task.job)?.layers().get(attempt.task.layer as usize)?;
+                            Some((layer.card.name.as_str(), farm.kind_of(&attempt)?))
+                        })
+                    {
+                        metrics.stepped(model, kind, step_us);
+                    }
+                    make(farm)
+                })
+            }
+            What::Failed(failed) if !failed.log.is_empty() => {
+                let log = mem::take(&mut failed.log);
+                let named = failed.attempt.clone().and_then(convert::attempt);
+                let rank = convert::rank_of(failed.attempt.as_ref());
+                let (keeper, make) = (self.keeper.clone(), convert::event(id, what));
+                Box::new(move |farm| {
+                    if let Some(attempt) = named.and_then(|named| named.find(farm)) {
+                        keeper.keep(farm, &attempt, rank, &log);
+                    }
+                    make(farm)
+                })
+            }
+            _ => convert::event(id, what),
+        }
     }
 }
 
@@ -166,10 +244,11 @@ async fn hello(
 
 /// Hands on what the worker says until its stream ends; whether it said goodbye.
 async fn read(
-    id: SessionId,
+    (id, worker): (SessionId, &WorkerId),
     handle: &Handle,
     said: &mut Streaming<WorkerMessage>,
     end: &CancellationToken,
+    hears: &Hears,
 ) -> Result<bool, Refusal> {
     loop {
         let message = tokio::select! {
@@ -188,8 +267,13 @@ async fn read(
                 };
                 handle.tell(heard, relay).await?;
             }
+            Ok(Some(WorkerMessage { what: Some(What::Log(piece)) })) => {
+                if !hears.listeners.heard(id, &piece) {
+                    handle.ask(move |desk| quiet(desk, id, piece.attempt)).await?;
+                }
+            }
             Ok(Some(WorkerMessage { what: Some(what) })) => {
-                handle.tell_made(convert::event(id, what)).await?
+                handle.tell_made(hears.event(id, worker, what)).await?
             }
             // Of a newer worker; it was told which protocol is spoken here.
             Ok(Some(WorkerMessage { what: None })) => {}

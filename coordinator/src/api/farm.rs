@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 use super::{
     convert, page,
     status::{invalid, not_found},
+    usage,
 };
 use crate::{handle::Handle, run::Desk};
 
@@ -144,6 +145,13 @@ impl v1::farm_server::Farm for Farm {
         }
         self.handle.act(move |_| Some(Event::LimitSet { limit: asked, max: None }), |_| ()).await?;
         Ok(Response::new(v1::DeleteLimitResponse {}))
+    }
+
+    async fn list_usage(
+        &self,
+        request: Request<v1::ListUsageRequest>,
+    ) -> Result<Response<v1::ListUsageResponse>, Status> {
+        Ok(Response::new(usage::list(&self.handle, request.into_inner()).await?))
     }
 
     async fn get_farm_status(

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use croft_core::{
     farm::Farm,
-    step::{Event, Step},
+    step::{Event, Step, Update},
 };
 
 use super::{Loop, Pending};
@@ -38,6 +38,7 @@ impl Loop {
     fn decide(&mut self, inputs: Vec<Input>) {
         let now = self.desk.clock.now();
         let mut pending = Pending::default();
+        self.desk.tracer.decided(&mut self.desk.started);
         for input in inputs {
             let (event, look) = match input {
                 Input::Asked { event, look } => (event, Some(look)),
@@ -68,7 +69,12 @@ impl Loop {
         }
         let written = match pending.writes.is_empty() {
             true => Ok(()),
-            false => self.seat.store.commit(epoch, &pending.writes),
+            false => {
+                let began = Instant::now();
+                let written = self.seat.store.commit(epoch, &pending.writes);
+                self.desk.metrics.committed(began.elapsed());
+                written
+            }
         };
         match written {
             Ok(()) => {
@@ -105,7 +111,13 @@ impl Loop {
             self.effects.perform(&mut self.desk, command);
         }
         self.desk.sessions.flush();
+        self.desk.tracer.sent(&mut self.desk.started, now);
         for update in updates {
+            if let Update::Ended(ending) = &update {
+                self.desk.listeners.ended(ending.attempt.fence);
+                self.desk.metrics.ended(ending);
+                self.desk.tracer.ended(&self.desk.farm, ending);
+            }
             self.desk.updates.note(now, update);
         }
         self.desk.updates.wake();

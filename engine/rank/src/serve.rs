@@ -114,7 +114,8 @@ fn answer(
         job = render.job,
         task = render.task,
         attempt = render.attempt,
-        rank = render.gang.as_ref().map_or(0, |gang| gang.rank)
+        rank = render.gang.as_ref().map_or(0, |gang| gang.rank),
+        traceparent = render.traceparent
     );
     let _entered = span.enter();
     let mut watched = Watched { worker, joins, id: render.id };
@@ -197,10 +198,12 @@ impl Tells for Watched<'_> {
 
 impl Observer for Watched<'_> {
     fn stage(&mut self, stage: Stage) {
+        tracing::info!("{stage}");
         self.tell(stage, 0, 0);
     }
 
     fn step(&mut self, step: u32, steps: u32) {
+        tracing::debug!("step {step} of {steps}");
         self.tell(Stage::Denoise, step, steps);
     }
 

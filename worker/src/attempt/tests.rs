@@ -2,12 +2,18 @@
 
 use std::{path::Path, sync::Arc};
 
+use croft_proto::trace::Traces;
 use croft_proto::v1::{OutputPlan, RankCancel, Recipe, to_rank};
 use futures::StreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory};
 
 use super::*;
+use crate::logs::Logs;
 use crate::told::{done, listen, listen_to, ready, script, stay, step, write};
+
+fn logs(scratch: &Scratch) -> Arc<Logs> {
+    Arc::new(Logs::new(scratch.logs()))
+}
 
 struct House {
     dir: tempfile::TempDir,
@@ -37,7 +43,7 @@ impl House {
     /// The ending, whether the rank stayed warm, and what was told meanwhile.
     async fn run(&mut self, lines: &[String], assignment: Assignment) -> (Ending, bool, Vec<WorkerMessage>) {
         let args = script(lines);
-        let rank = Rank::start(Path::new("sh"), &args, 1, 0, self.scratch.logs()).await.expect("sh starts");
+        let rank = Rank::start(Path::new("sh"), &args, 1, 0, &logs(&self.scratch)).await.expect("sh starts");
         let (said, mut heard) = mpsc::channel(16);
         let target = Target::Store(Arc::clone(&self.store));
         let bench = Bench {
@@ -52,6 +58,7 @@ impl House {
             rank: 0,
             gang_address: std::net::Ipv4Addr::LOCALHOST.into(),
             joins: &self.joins,
+            tale: &Tale::begin(&Traces::default(), &assignment),
         };
         let (ending, after) = bench.run(rank, &assignment, &mut self.revokes).await;
         drop(said);
@@ -185,7 +192,7 @@ async fn a_file_that_a_rank_did_not_write_is_nobody_elses_fault() {
 async fn a_rank_that_does_not_start_says_why() {
     let house = House::new();
     let args = script(&["echo no such library >&2; exit 3".to_owned()]);
-    let start = Rank::start(Path::new("sh"), &args, 1, 0, house.scratch.logs()).await;
+    let start = Rank::start(Path::new("sh"), &args, 1, 0, &logs(&house.scratch)).await;
     let why = start.expect_err("it ends at once").to_string();
     assert_eq!(why, "it ended with code 3; it said: no such library");
 }
