@@ -1,5 +1,6 @@
 //! What the farm itself costs: real coordinator and real worker, each a process of its own, over loopback, with ranks
-//! that make nothing; the state in memory, in redb, and in etcd with one member, where it is installed.
+//! that make nothing; the state in memory, in redb, in redb with every trace exported and metrics served, and in etcd with
+//! one member, where it is installed.
 //! `cargo bench --features etcd --bench scheduling` prints the table and writes `benches/results/scheduling.md`.
 #![allow(clippy::print_stdout, reason = "a benchmark's table is its output")]
 
@@ -16,6 +17,10 @@ use anyhow::{Context, Result, bail, ensure};
 use croft_proto::v1::{
     CreateJobRequest, Job, JobState, ListWorkersRequest, WatchJobRequest, farm_client::FarmClient,
     job_event::What, jobs_client::JobsClient,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+    trace_service_server::{TraceService, TraceServiceServer},
 };
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +41,7 @@ fn main() -> ExitCode {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be started");
     let outcome = match args.get(1).map(String::as_str) {
         Some("coordinator") => runtime.block_on(coordinator(&args[2], &args[3])),
+        Some("collector") => runtime.block_on(collector()),
         Some("worker") => runtime.block_on(worker(&args[2], &args[3])),
         _ => runtime.block_on(bench()),
     };
@@ -64,6 +70,30 @@ async fn coordinator(store: &str, state: &str) -> Result<()> {
     Ok(())
 }
 
+/// Takes spans and throws them away, until standard input closes; its first line of output is its address.
+async fn collector() -> Result<()> {
+    struct Nowhere;
+    #[tonic::async_trait]
+    impl TraceService for Nowhere {
+        async fn export(
+            &self,
+            _: tonic::Request<ExportTraceServiceRequest>,
+        ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+            Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+        }
+    }
+    let incoming = tonic::transport::server::TcpIncoming::bind("127.0.0.1:0".parse()?)?;
+    println!("{}", incoming.local_addr()?);
+    std::io::stdout().flush()?;
+    let service = TraceServiceServer::new(Nowhere);
+    let stop = until_stdin_closes();
+    tonic::transport::Server::builder()
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+        .await?;
+    Ok(())
+}
+
 async fn worker(address: &str, folder: &str) -> Result<()> {
     let config = croft_worker::Config {
         coordinators: vec![address.to_owned()],
@@ -89,18 +119,54 @@ fn until_stdin_closes() -> CancellationToken {
 }
 
 /// A process that ends when this value does.
-struct Role(Child);
+struct Role {
+    child: Child,
+    /// What it said first, where that was read already.
+    said: Option<String>,
+}
 
 impl Role {
     fn start(args: &[&str]) -> Result<Self> {
         let program = std::env::current_exe()?;
         let child = Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        Ok(Self(child))
+        Ok(Self { child, said: None })
+    }
+
+    /// The real binary, as an operator runs it who keeps every trace. It ends by the signal at its drop.
+    fn watched(store: &Path, collector: &str) -> Result<Self> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_croft"))
+            .args([
+                "--log-format",
+                "json",
+                "coordinator",
+                "--listen",
+                "127.0.0.1:0",
+                "--otlp-endpoint",
+                collector,
+            ])
+            .args(["--metrics-listen", "127.0.0.1:0", "--data-dir"])
+            .arg(store.join("coordinator"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut log =
+            BufReader::new(child.stderr.take().context("stderr is piped")?).lines().map_while(Result::ok);
+        let address = log.find_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(&line).ok()?;
+            line["address"].as_str().map(str::to_owned)
+        });
+        // Read to its end, so that the pipe never fills.
+        std::thread::spawn(move || log.for_each(drop));
+        Ok(Self { child, said: Some(address.context("it says where it listens")?) })
     }
 
     fn first_line(&mut self) -> Result<String> {
+        if let Some(said) = self.said.take() {
+            return Ok(said);
+        }
         let mut line = String::new();
-        let out = self.0.stdout.as_mut().context("stdout is piped")?;
+        let out = self.child.stdout.as_mut().context("stdout is piped")?;
         BufReader::new(out).read_line(&mut line)?;
         ensure!(!line.is_empty(), "the process ended before it said anything");
         Ok(line.trim().to_owned())
@@ -108,7 +174,7 @@ impl Role {
 
     /// CPU seconds of all its threads, user and system.
     fn cpu(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         // The name in parentheses may hold spaces; utime and stime are the 12th and 13th field behind it.
         let fields: Vec<&str> = stat.rsplit(')').next().context("stat")?.split_whitespace().collect();
         let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
@@ -116,7 +182,7 @@ impl Role {
     }
 
     fn peak_mib(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("VmHWM")?;
         let kib: u64 = line.split_whitespace().nth(1).context("VmHWM")?.parse()?;
         Ok(kib >> 10)
@@ -125,16 +191,16 @@ impl Role {
 
 impl Drop for Role {
     fn drop(&mut self) {
-        drop(self.0.stdin.take());
+        drop(self.child.stdin.take());
         for _ in 0..100 {
-            if matches!(self.0.try_wait(), Ok(Some(_))) {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
         // It did not end by itself within five seconds.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -155,6 +221,7 @@ struct Measured {
 
 async fn bench() -> Result<()> {
     let mut all = vec![measure("memory", "memory").await?, measure("redb", "redb").await?];
+    all.push(measure("redb, watched", "watched").await?);
     if let Some(etcd) = Etcd::start()? {
         all.push(measure("etcd", &etcd.url).await?);
     }
@@ -190,14 +257,21 @@ impl Etcd {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        Ok(child.ok().map(|child| Self { url, _process: Role(child), _dir: dir }))
+        Ok(child.ok().map(|child| Self { url, _process: Role { child, said: None }, _dir: dir }))
     }
 }
 
 /// `place` is `memory`, `redb`, or the address of an etcd.
 async fn measure(state: &'static str, place: &str) -> Result<Measured> {
     let (store, work) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    let mut coordinator = Role::start(&["coordinator", &store.path().to_string_lossy(), place])?;
+    let (mut coordinator, _collector) = match place {
+        "watched" => {
+            let mut collector = Role::start(&["collector"])?;
+            let url = format!("http://{}", collector.first_line()?);
+            (Role::watched(store.path(), &url)?, Some(collector))
+        }
+        _ => (Role::start(&["coordinator", &store.path().to_string_lossy(), place])?, None),
+    };
     let address = coordinator.first_line()?;
     let worker = Role::start(&["worker", &address, &work.path().to_string_lossy()])?;
     let channel = Channel::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect().await?;

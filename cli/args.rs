@@ -2,6 +2,7 @@
 
 mod certs;
 mod roles;
+mod watch;
 mod wrangle;
 
 use std::path::PathBuf;
@@ -11,8 +12,9 @@ pub(crate) use certs::{
 };
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 pub(crate) use roles::{Coordinator, Rank, Worker};
+pub(crate) use watch::{Logs, Since, Telemetry, Usage};
 pub(crate) use wrangle::{
-    Doctor, Limit, Lock, Nimby, NimbyWish, OneOf, Show, Status, Update, Verify, Why, Workers,
+    Doctor, Limit, Lock, Nimby, NimbyWish, OneOf, Selector, Show, Status, Update, Verify, Why, Workers,
 };
 
 /// A private render farm for generative media.
@@ -87,6 +89,10 @@ pub(crate) enum Command {
     Show(Show),
     /// List limits, or set one
     Limit(Limit),
+    /// Print what ranks said: of failed attempts, and of running ones as they say it
+    Logs(Logs),
+    /// Say how much device time, and what else, shows and jobs used
+    Usage(Usage),
     /// Say who leads, what is free and what waits
     Status(Status),
     /// Check published files against their sidecars
@@ -149,6 +155,8 @@ pub(crate) struct Render {
     pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) clip: Clip,
+    #[command(flatten)]
+    pub(crate) telemetry: Telemetry,
 }
 
 /// One clip or picture without a spec file.
@@ -218,6 +226,8 @@ pub(crate) struct Submit {
     #[arg(long, value_name = "UUID")]
     pub(crate) request_id: Option<uuid::Uuid>,
     #[command(flatten)]
+    pub(crate) telemetry: Telemetry,
+    #[command(flatten)]
     pub(crate) client: Client,
     #[command(flatten)]
     pub(crate) output: Output,
@@ -242,20 +252,6 @@ pub(crate) struct Jobs {
     pub(crate) client: Client,
     #[command(flatten)]
     pub(crate) output: Output,
-}
-
-/// Which tasks of a job; everything given must match.
-#[derive(Debug, Clone, Default, ClapArgs)]
-pub(crate) struct Selector {
-    /// waiting, queued, running, publishing, succeeded, failed or cancelled
-    #[arg(long, value_delimiter = ',', value_parser = crate::client::task_state, value_name = "STATE,…")]
-    pub(crate) state: Vec<croft_proto::v1::TaskState>,
-    /// An axis value: `seed=7`, `product.id=tote`
-    #[arg(long = "where", value_parser = crate::client::pair, value_name = "AXIS=VALUE")]
-    pub(crate) axes: Vec<(String, String)>,
-    /// Only this layer
-    #[arg(long)]
-    pub(crate) layer: Option<String>,
 }
 
 #[derive(Debug, Clone, ClapArgs)]

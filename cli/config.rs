@@ -9,6 +9,7 @@ use std::{
 mod coordinator;
 mod nccl;
 mod security;
+mod telemetry;
 
 #[cfg(test)]
 use coordinator::CoordinatorFile;
@@ -56,6 +57,7 @@ struct WorkerFile {
     ca: Option<PathBuf>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
+    telemetry: Option<TelemetryFile>,
 }
 
 impl Settings for WorkerFile {
@@ -74,6 +76,7 @@ impl Settings for WorkerFile {
         "ca",
         "cert",
         "key",
+        "telemetry",
     ];
 }
 
@@ -87,10 +90,12 @@ struct ClientFile {
     ca: Option<PathBuf>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
+    telemetry: Option<TelemetryFile>,
 }
 
 impl Settings for ClientFile {
-    const KEYS: &'static [&'static str] = &["coordinator", "insecure", "identity", "ca", "cert", "key"];
+    const KEYS: &'static [&'static str] =
+        &["coordinator", "insecure", "identity", "ca", "cert", "key", "telemetry"];
 }
 
 /// A client's settings, whole.
@@ -102,7 +107,7 @@ pub(crate) struct Client {
 }
 
 /// A worker's settings, whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Worker {
     pub(crate) coordinators: Vec<String>,
     pub(crate) data_dir: PathBuf,
@@ -115,6 +120,7 @@ pub(crate) struct Worker {
     pub(crate) gang_address: Option<IpAddr>,
     /// For ranks alone.
     pub(crate) environment: Vec<(String, String)>,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// A variable of the environment; one that is not text counts as absent.
@@ -185,6 +191,7 @@ pub(crate) fn worker(flags: args::Worker) -> Result<Worker, Failed> {
         checkpoint_ms: file.checkpoint_ms,
         gang_address: file.gang_address,
         environment: file.nccl.unwrap_or_default().environment(),
+        telemetry: Telemetry::of(flags.telemetry, file.telemetry)?,
     })
 }
 
@@ -270,7 +277,8 @@ mod tests {
     fn every_listed_key_is_one_the_file_takes() {
         assert!(
             parse::<CoordinatorFile>(
-                "listen='127.0.0.1:1'\ndata_dir='d'\nartifacts='file:///a'\ninsecure=true\nlease_ms=5\n",
+                "listen='127.0.0.1:1'\ndata_dir='d'\nartifacts='file:///a'\ninsecure=true\nlease_ms=5\n\
+                 metrics_listen='127.0.0.1:9464'\n[telemetry]\notlp_endpoint='http://127.0.0.1:4317'\ntrace_ratio=0.1\n",
                 "f"
             )
             .is_ok()

@@ -132,6 +132,15 @@ pub(crate) fn utc(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
+/// Days from 1970-01-01 to a date; a day that a month does not have counts into the next.
+pub(crate) fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    let year_of_era = year.rem_euclid(400);
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year - 719_468
+}
+
 /// The Gregorian date, `days` after 1970-01-01. Years are counted from March, so that leap days come last.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
@@ -170,6 +179,7 @@ mod tests {
 
     #[test]
     fn dates_agree_with_the_calendar() {
+        assert_eq!([days(1970, 1, 1), days(2000, 2, 29), days(2026, 11, 23)], [0, 11_016, 20_780]);
         assert_eq!(utc(0), "1970-01-01T00:00:00Z");
         assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(utc(1_795_448_615), "2026-11-23T15:43:35Z");

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args as ClapArgs;
 
-use super::{Tls, WorkerWish};
+use super::{Telemetry, Tls, WorkerWish};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Coordinator {
@@ -44,6 +44,11 @@ pub(crate) struct Coordinator {
     /// How clients and workers reach this coordinator [default: where it listens]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,
+    /// Where to serve /metrics, in the clear: a loopback address [default: nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) telemetry: Telemetry,
     /// Speak plaintext; refused anywhere but on loopback addresses
     #[arg(long)]
     pub(crate) insecure: bool,
@@ -85,6 +90,8 @@ pub(crate) struct Worker {
     /// End when standard input does: how `croft render` takes its workers with it, whatever ends it
     #[arg(long, hide = true)]
     pub(crate) until_stdin_closes: bool,
+    #[command(flatten)]
+    pub(crate) telemetry: Telemetry,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -4,7 +4,21 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueEnum};
 
-use super::{Client, Output, Selector};
+use super::{Client, Output};
+
+/// Which tasks of a job; everything given must match.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub(crate) struct Selector {
+    /// waiting, queued, running, publishing, succeeded, failed or cancelled
+    #[arg(long, value_delimiter = ',', value_parser = crate::client::task_state, value_name = "STATE,…")]
+    pub(crate) state: Vec<croft_proto::v1::TaskState>,
+    /// An axis value: `seed=7`, `product.id=tote`
+    #[arg(long = "where", value_parser = crate::client::pair, value_name = "AXIS=VALUE")]
+    pub(crate) axes: Vec<(String, String)>,
+    /// Only this layer
+    #[arg(long)]
+    pub(crate) layer: Option<String>,
+}
 
 /// One named thing.
 #[derive(Debug, Clone, ClapArgs)]

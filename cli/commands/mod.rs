@@ -7,6 +7,7 @@ mod doctor;
 mod get;
 mod jobs;
 mod lint;
+mod logs;
 mod nimby;
 mod plan;
 pub(crate) mod rank;
@@ -15,6 +16,7 @@ mod roles;
 mod status;
 mod submit;
 mod tasks;
+mod usage;
 mod verify;
 mod watch;
 mod why;
@@ -70,6 +72,8 @@ pub(crate) async fn run(command: Command) -> Result<Exit, Failed> {
         Command::Show(args) => persistent(&args.client, &args, wrangle::show).await,
         Command::Limit(args) => persistent(&args.client, &args, wrangle::limit).await,
         Command::Workers(args) => persistent(&args.client, &args, workers::run).await,
+        Command::Logs(args) => logs::run(args).await,
+        Command::Usage(args) => persistent(&args.client, &args, usage::run).await,
         Command::Status(args) => status::run(args).await,
         Command::Verify(args) => verify::run(&args),
         Command::Doctor(args) => doctor::run(args).await,

@@ -9,10 +9,12 @@ use crate::{
     args, config,
     exit::{Exit, Failed},
     interrupt::Interrupts,
+    telemetry::Otlp,
 };
 
 pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed> {
     let settings = config::coordinator(args)?;
+    let otlp = Otlp::start("croft-coordinator", &settings.telemetry)?;
     let defaults = croft_coordinator::Config::default();
     if settings.artifacts.starts_with("file:") {
         make_store_folder(&settings.artifacts)?;
@@ -31,6 +33,9 @@ pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed>
         etcd: settings.etcd,
         farm: settings.farm.unwrap_or(defaults.farm.clone()),
         advertise: settings.advertise,
+        metrics_listen: settings.metrics_listen,
+        traces: otlp.traces(),
+        span_counts: otlp.counts(),
         ..defaults
     };
     let mut interrupts = Interrupts::listen()?;
@@ -47,6 +52,7 @@ pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed>
             run.await
         }
     };
+    otlp.finish().await;
     outcome.map_err(|e| Failed::new(e.to_string()))?;
     Ok(Exit::Ok)
 }
@@ -57,6 +63,7 @@ pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
     }
     let until_stdin_closes = args.until_stdin_closes;
     let settings = config::worker(args)?;
+    let otlp = Otlp::start("croft-worker", &settings.telemetry)?;
     let program = std::env::current_exe()
         .map_err(|e| Failed::new(format!("cannot find this program to start ranks from: {e}")))?;
     let defaults = croft_worker::Config::default();
@@ -84,6 +91,7 @@ pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
         },
         checkpoint_ms: settings.checkpoint_ms.unwrap_or(defaults.checkpoint_ms),
         gang_address: settings.gang_address,
+        traces: otlp.traces(),
     };
     let mut interrupts = Interrupts::listen()?;
     let stop = CancellationToken::new();
@@ -100,6 +108,7 @@ pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
             run.await
         }
     };
+    otlp.finish().await;
     outcome.map_err(|error| match error {
         croft_worker::Error::Denied { .. } => Failed::with(Exit::Denied, error.to_string()).help(
             "a worker's certificate is for its own name: leave --name out, or join with a token for this one",

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::{
     IDENTITY, Settings, absolute, authority_dir, data_home, file_url, from,
     security::{TlsFile, files},
+    telemetry::{Telemetry, TelemetryFile},
 };
 use crate::{args, exit::Failed};
 
@@ -36,6 +37,8 @@ pub(super) struct CoordinatorFile {
     etcd_ca: Option<PathBuf>,
     etcd_cert: Option<PathBuf>,
     etcd_key: Option<PathBuf>,
+    metrics_listen: Option<SocketAddr>,
+    telemetry: Option<TelemetryFile>,
 }
 
 impl Settings for CoordinatorFile {
@@ -57,11 +60,13 @@ impl Settings for CoordinatorFile {
         "etcd_ca",
         "etcd_cert",
         "etcd_key",
+        "metrics_listen",
+        "telemetry",
     ];
 }
 
 /// A coordinator's settings, whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Coordinator {
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: PathBuf,
@@ -74,6 +79,8 @@ pub(crate) struct Coordinator {
     /// The authority's folder.
     pub(crate) certs: Option<PathBuf>,
     pub(crate) lease_ms: Option<u64>,
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// The coordinator's settings.
@@ -114,6 +121,8 @@ pub(crate) fn coordinator(flags: args::Coordinator) -> Result<Coordinator, Faile
         farm: flags.farm.or(file.farm),
         advertise: flags.advertise.or(file.advertise),
         lease_ms: file.lease_ms,
+        metrics_listen: flags.metrics_listen.or(file.metrics_listen),
+        telemetry: Telemetry::of(flags.telemetry, file.telemetry)?,
     })
 }
 
@@ -143,6 +152,8 @@ mod tests {
             etcd_ca: None,
             etcd_cert: None,
             etcd_key: None,
+            metrics_listen: None,
+            telemetry: args::Telemetry::default(),
         };
         let settings = coordinator(flags).expect("good settings");
         assert_eq!(settings.listen.port(), 7500);

@@ -3,10 +3,13 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
 };
 
-use croft_proto::channel::Security;
+use croft_proto::{channel::Security, trace::Traces};
 use url::Url;
+
+use crate::metrics::SpanCounts;
 
 /// Settings of a coordinator. `Default` is a private one: loopback, any port, outputs in the temporary folder.
 #[derive(Debug, Clone)]
@@ -33,6 +36,12 @@ pub struct Config {
     pub advertise: Option<String>,
     /// Publications that run at once.
     pub publications: usize,
+    /// Who takes the spans of its traces, if anybody.
+    pub traces: Traces,
+    /// What became of those spans, for the metrics.
+    pub span_counts: Option<Arc<dyn SpanCounts>>,
+    /// Where `/metrics` is served, in the clear: a loopback address; nowhere by default.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 impl Default for Config {
@@ -50,6 +59,9 @@ impl Default for Config {
             farm: "croft".to_owned(),
             advertise: None,
             publications: 16,
+            traces: Traces::default(),
+            span_counts: None,
+            metrics_listen: None,
         }
     }
 }

@@ -22,7 +22,11 @@ impl Effects {
             Command::Welcome { session } => desk.sessions.welcome(session),
             Command::Refuse { session, reason } => desk.sessions.refuse(session, reason),
             Command::HangUp { session } => desk.sessions.hang_up(session),
-            Command::Start(assignment) => desk.sessions.start(&desk.farm, *assignment),
+            Command::Start(assignment) => {
+                desk.metrics.placed(desk, &assignment);
+                let traceparent = desk.tracer.starts(&desk.farm, &assignment, &mut desk.started);
+                desk.sessions.start(&desk.farm, *assignment, traceparent);
+            }
             Command::Revoke { session, attempt, now } => {
                 desk.sessions.revoke(&desk.farm, session, &attempt, now)
             }
@@ -32,9 +36,13 @@ impl Effects {
                 let span = tracing::info_span!(
                     "publish", job = %attempt.task.job, task = log::name(&desk.farm, &attempt), attempt = attempt.number
                 );
+                let (tracer, spot) = (desk.tracer.clone(), desk.tracer.spot(&desk.farm, &attempt));
+                let (began, metrics) = (desk.clock.now(), desk.metrics.clone());
                 self.tasks.spawn_on(
                     async move {
                         let event = publisher.publish(attempt, &prefix, &sidecar, &output).await;
+                        metrics.published(began, tracer.clock().now(), &event);
+                        tracer.published(spot.as_ref(), began, &sidecar, &event);
                         let Ok(handle) = handle.handle() else { return };
                         // A failed one may be tried again from the same files; the farm says when they are done with.
                         let is_done = matches!(&event, Event::Published { outcome: Ok(_), .. });

@@ -29,6 +29,8 @@ pub enum Error {
     NoEtcd,
     #[error("the server failed: {0}")]
     Serve(#[from] tonic::transport::Error),
+    #[error("the page of metrics failed: {0}")]
+    Metrics(std::io::Error),
     #[error("server reflection cannot describe the services: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
     #[error("a part of the coordinator panicked: {0}")]

@@ -7,7 +7,7 @@
 mod follow;
 mod lead;
 
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use croft_core::{
     audit::Entry,
@@ -21,8 +21,11 @@ use crate::{
     effects::Effects,
     error::Error,
     handle::{Input, Look, Refusal},
+    logs::Listeners,
+    metrics::Metrics,
     sessions::Sessions,
     state::{Seat, Standing},
+    trace::{Started, Tracer},
     updates::Updates,
 };
 
@@ -39,6 +42,11 @@ pub(crate) struct Desk {
     pub(crate) standing: Standing,
     /// Why nothing can be written just now.
     pub(crate) trouble: Option<String>,
+    pub(crate) tracer: Tracer,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) listeners: Arc<Listeners>,
+    /// What the running batch has started.
+    pub(crate) started: Started,
 }
 
 impl Desk {
@@ -85,11 +93,14 @@ impl Loop {
         loop {
             let received = self.inbox.blocking_recv_many(&mut batch, BATCH);
             let stop = received == 0 || batch.iter().any(|input| matches!(input, Input::Stop));
+            let (began, events) = (Instant::now(), batch.len());
             self.stand()?;
             match self.desk.standing {
                 Standing::Leader { epoch } => self.lead(epoch, &mut batch)?,
                 Standing::Follower { .. } => self.follow(&mut batch),
             }
+            self.desk.metrics.turned(events, began.elapsed());
+            self.desk.metrics.look(&self.desk);
             if stop {
                 self.desk.sessions.close();
                 self.seat.store.resign();

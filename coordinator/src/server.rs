@@ -27,11 +27,14 @@ use crate::{
     effects::Effects,
     error::Error,
     handle::{self, Handle},
+    logs::{Keeper, Listeners},
+    metrics::{self, Metrics},
     publish::Publisher,
     run::{Desk, Loop},
     sessions::{Greeting, Sessions},
     state::{Embedded, Memory, Seat, Standing},
     store_id, sweep,
+    trace::{Started, Tracer},
     updates::Updates,
 };
 
@@ -58,6 +61,7 @@ pub struct Coordinator {
     store_id: String,
     seat: Seat,
     authority: Option<Arc<Authority>>,
+    metrics: Option<TcpListener>,
 }
 
 impl Coordinator {
@@ -75,10 +79,11 @@ impl Coordinator {
         let store_id = store_id::of(&*store).await.map_err(|source| Error::StoreId { url, source })?;
         let listener = TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen, source })?;
         let address = listener.local_addr().map_err(|source| Error::Listen { listen, source })?;
+        let metrics = listen_for_metrics(&config).await?;
         let seat = take_seat(&config, advertised(&config, address)).await?;
         let authority = config.authority.as_deref().map(Authority::open).transpose()?;
         let authority = authority.map(Arc::new);
-        Ok(Self { config, listener, address, store, store_id, seat, authority })
+        Ok(Self { config, listener, address, store, store_id, seat, authority, metrics })
     }
 
     /// Where it listens.
@@ -94,6 +99,9 @@ impl Coordinator {
     /// When the state store fails, the server fails, or a part of it panics.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let clock = Clock::start();
+        let tracer = Tracer::new(self.config.traces.clone(), clock);
+        let metrics = Arc::new(Metrics::new(self.metrics.is_some(), self.config.span_counts.clone()));
+        let listeners = Arc::<Listeners>::default();
         let tasks = TaskTracker::new();
         let (handle, inbox) = handle::inbox();
         // Ends the streams of workers and watchers, and the server. The guards are for a caller that drops this future.
@@ -118,6 +126,10 @@ impl Coordinator {
             clock,
             standing: Standing::Follower { leader: None },
             trouble: None,
+            tracer: tracer.clone(),
+            metrics: metrics.clone(),
+            listeners: listeners.clone(),
+            started: Started::default(),
         };
         let publisher = Publisher::new(self.store.clone(), self.config.publications);
         tasks.spawn(sweep::run(handle.clone(), self.store.clone(), publisher.clone(), closing.clone()));
@@ -127,7 +139,7 @@ impl Coordinator {
             tasks: tasks.clone(),
             runtime: runtime::Handle::current(),
         };
-        let router = self.router(&handle, &tasks, &closing, seed)?;
+        let router = self.router(&handle, &tasks, &closing, seed, tracer, (&metrics, &listeners))?;
         let mut parts = JoinSet::new();
         let brain = Loop {
             desk,
@@ -153,6 +165,9 @@ impl Coordinator {
             }
         });
 
+        if let Some(listener) = self.metrics {
+            parts.spawn(metrics::serve(listener, metrics, closing.clone()));
+        }
         let incoming = Incoming::new(self.listener, self.config.security.clone());
         let stopping = closing.clone();
         parts.spawn(async move {
@@ -191,9 +206,12 @@ impl Coordinator {
         tasks: &TaskTracker,
         end: &CancellationToken,
         first_session: u64,
+        tracer: Tracer,
+        (metrics, listeners): (&Arc<Metrics>, &Arc<Listeners>),
     ) -> Result<Router<Stack<GateLayer, Identity>>, Error> {
         let book = Book::new(handle.clone());
-        let jobs = api::Jobs::new(handle.clone(), end.clone());
+        let reading = api::Reading::new(handle.clone(), listeners.clone(), self.store.clone(), end.clone());
+        let jobs = api::Jobs::new(handle.clone(), end.clone(), reading, tracer);
         let artifacts = api::Artifacts::new(handle.clone(), self.store.clone());
         let farm = api::Farm {
             handle: handle.clone(),
@@ -201,9 +219,14 @@ impl Coordinator {
             advertise: advertised(&self.config, self.address),
             state_store: self.seat.kind,
         };
-        let dispatch =
-            api::Dispatch::new(handle.clone(), tasks.clone(), end.clone(), first_session, book.clone());
         let identity = api::Identity::new(handle.clone(), book.clone(), self.authority.clone());
+        let hears = api::Hears {
+            listeners: listeners.clone(),
+            keeper: Keeper::new(self.store.clone(), tasks.clone()),
+            metrics: metrics.clone(),
+            book: book.clone(),
+        };
+        let dispatch = api::Dispatch::new(handle.clone(), tasks.clone(), end.clone(), first_session, hears);
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .build_v1()?;
@@ -228,6 +251,17 @@ impl Coordinator {
             .add_service(v1::identity_server::IdentityServer::new(identity).max_decoding_message_size(SMALL))
             .add_service(v1::dispatch_server::DispatchServer::new(dispatch).max_decoding_message_size(max)))
     }
+}
+
+/// In the clear, so for this machine only; who scrapes from elsewhere goes through something that is not.
+async fn listen_for_metrics(config: &Config) -> Result<Option<TcpListener>, Error> {
+    let Some(listen) = config.metrics_listen else { return Ok(None) };
+    if !listen.ip().is_loopback() {
+        return Err(Error::PlaintextRefused { listen });
+    }
+    let listener = TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen, source })?;
+    tracing::info!(metrics = %listener.local_addr().unwrap_or(listen), "metrics are served");
+    Ok(Some(listener))
 }
 
 /// How others reach this coordinator.

@@ -89,14 +89,14 @@ impl Sessions {
         self.leave(id);
     }
 
-    pub(crate) fn start(&mut self, farm: &Farm, assignment: Assignment) {
+    pub(crate) fn start(&mut self, farm: &Farm, assignment: Assignment, traceparent: String) {
         let session = assignment.session;
         log::assigned(farm, &assignment);
         let token = match assignment.ranks {
             0 | 1 => Bytes::new(),
             _ => Bytes::copy_from_slice(&self.rendezvous.token(&assignment.attempt)),
         };
-        if let Some(assignment) = convert::assignment(farm, assignment, token) {
+        if let Some(assignment) = convert::assignment(farm, assignment, token, traceparent) {
             self.starts.entry(session).or_default().push(assignment);
         }
     }
@@ -107,6 +107,13 @@ impl Sessions {
         if let Some(attempt) = convert::attempt_ref(farm, attempt, 0) {
             self.say(id, What::Revoke(v1::Revoke { attempt: Some(attempt), now }));
         }
+    }
+
+    /// Somebody wants to hear what the ranks of an attempt say, or nobody does any more.
+    pub(crate) fn log_wish(&mut self, farm: &Farm, id: SessionId, attempt: &AttemptId, on: bool) {
+        self.flush();
+        let attempt = convert::attempt_ref(farm, attempt, 0);
+        self.say(id, What::LogWish(v1::LogWish { attempt, on }));
     }
 
     /// A rank of a gang can be reached; once all can, all are told.

@@ -12,7 +12,7 @@ use object_store::{ObjectStore, path::Path};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::{handle::Handle, publish::Publisher, run::Desk};
+use crate::{handle::Handle, logs, publish::Publisher, run::Desk};
 
 /// The first look; later than any worker takes to come back after a change of leaders.
 const FIRST: Duration = Duration::from_secs(120);
@@ -41,6 +41,15 @@ pub(crate) async fn run(
         let dead = handle.ask(move |desk| dead(desk, prefixes)).await.unwrap_or_default();
         let found = dead.len();
         for prefix in dead.into_iter().take(REMOVED_MAX) {
+            publisher.collect(&prefix).await;
+        }
+        // Logs of failed attempts stay as long as their job is remembered.
+        let logged = logs::jobs(&*store).await.unwrap_or_default();
+        let forget = move |desk: &mut Desk| -> Vec<String> {
+            let known = desk.leads().is_ok();
+            logged.iter().filter_map(|job| logs::forgotten(&desk.farm, job)).filter(|_| known).collect()
+        };
+        for prefix in handle.ask(forget).await.unwrap_or_default().into_iter().take(REMOVED_MAX) {
             publisher.collect(&prefix).await;
         }
         if found > 0 {

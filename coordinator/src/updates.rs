@@ -124,6 +124,8 @@ impl Updates {
         self.position += 1;
         let position = self.position;
         let (job, task) = match &update {
+            // What the end of an attempt means for its task is told of the task.
+            Update::Ended(_) => return,
             Update::Accepted { job, .. } | Update::Job { job } => (job, None),
             Update::Task { task } | Update::Progress { task, .. } => {
                 (&task.job, Some((task.layer, task.task)))
@@ -165,6 +167,17 @@ impl Updates {
             let job = job.clone();
             self.feeds.remove(&job);
         }
+    }
+
+    /// Streams that wait for changes.
+    pub(crate) fn watchers(&self) -> u64 {
+        self.feeds.values().map(|feed| feed.wake.receiver_count() as u64).sum()
+    }
+
+    /// Changes with every change of a job.
+    pub(crate) fn wake_of(&mut self, job: &JobId) -> watch::Receiver<u64> {
+        let newest = self.position;
+        feed(&mut self.feeds, job, newest).wake.subscribe()
     }
 
     /// What is new after `cursor`; `None` for a job that is not there.

@@ -8,7 +8,8 @@ use std::{fs, path::Path};
 use anyhow::{Context, bail};
 use prost::Message;
 
-const FILES: [&str; 7] = ["types", "jobs", "artifacts", "farm", "dispatch", "identity", "rank"];
+const FILES: [&str; 9] =
+    ["types", "jobs", "artifacts", "farm", "dispatch", "identity", "rank", "logs", "usage"];
 
 fn main() -> anyhow::Result<()> {
     let check = std::env::args().any(|a| a == "--check");
@@ -28,6 +29,9 @@ fn main() -> anyhow::Result<()> {
         .bytes(".croft.v1.PutArtifactRequest.data")
         .bytes(".croft.v1.Assignment.gang_token")
         .bytes(".croft.v1.RankGang.token")
+        .bytes(".croft.v1.AttemptFailed.log")
+        .bytes(".croft.v1.LogChunk.data")
+        .bytes(".croft.v1.RankLog.data")
         .compile_fds(descriptors)?;
 
     let target = root.join("src/generated");

@@ -10,4 +10,5 @@ mod python;
 mod rude;
 mod s3;
 mod sameness;
+mod watching;
 mod wrangling;

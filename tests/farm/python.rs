@@ -8,10 +8,14 @@ use crate::{
 };
 
 /// Python with what `tests/requirements.txt` names; `tests/run` installs it and says where.
-fn python(script: &str) -> Command {
+pub(crate) fn python(script: &str) -> Command {
     let interpreter = std::env::var("CROFT_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let probe =
-        Command::new(&interpreter).args(["-c", "import grpc_tools, grpc_status, grpc_reflection"]).output();
+    let probe = Command::new(&interpreter)
+        .args([
+            "-c",
+            "import grpc_tools, grpc_status, grpc_reflection, opentelemetry.proto, prometheus_client",
+        ])
+        .output();
     assert!(
         probe.is_ok_and(|probe| probe.status.success()),
         "{interpreter} lacks the packages of tests/requirements.txt: run tests/run, or set CROFT_TEST_PYTHON"

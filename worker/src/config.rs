@@ -3,6 +3,8 @@
 use croft_proto::channel::Security;
 use std::{net::IpAddr, num::NonZero, path::PathBuf, str::FromStr};
 
+use croft_proto::trace::Traces;
+
 /// Devices of one worker at most.
 pub(crate) const DEVICES_MAX: u32 = 256;
 
@@ -27,6 +29,8 @@ pub struct Config {
     /// The address of this machine on which ranks of a gang reach each other, in the clear; by default the one from which
     /// the coordinator is dialled.
     pub gang_address: Option<IpAddr>,
+    /// Who takes the spans of its ranks, if anybody.
+    pub traces: Traces,
 }
 
 /// Which devices a worker offers.
@@ -65,6 +69,7 @@ impl Default for Config {
             rank: RankProgram::Noop,
             checkpoint_ms: 3_000,
             gang_address: None,
+            traces: Traces::default(),
         }
     }
 }

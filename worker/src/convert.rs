@@ -1,9 +1,10 @@
 //! The worker's words on the wire, made in one place.
 
+use bytes::Bytes;
 use croft_proto::v1::{
-    Artifact, AttemptDone, AttemptFailed, AttemptProgress, AttemptRef, AttemptTimes, DeviceReport, ExitCause,
-    Failure, Goodbye, Heartbeat, Hello, NimbyLock, RankAddress, RankFailed, RankProgress, WorkerMessage,
-    worker_message::What,
+    Artifact, AttemptDone, AttemptFailed, AttemptProgress, AttemptRef, AttemptTimes, DeviceFigures,
+    DeviceReport, ExitCause, Failure, Goodbye, Heartbeat, Hello, NimbyLock, RankAddress, RankFailed,
+    RankProgress, WorkerMessage, worker_message::What,
 };
 
 pub(crate) fn message(what: What) -> WorkerMessage {
@@ -14,8 +15,8 @@ pub(crate) fn hello(hello: Hello) -> WorkerMessage {
     message(What::Hello(hello))
 }
 
-pub(crate) fn heartbeat() -> WorkerMessage {
-    message(What::Heartbeat(Heartbeat {}))
+pub(crate) fn heartbeat(devices: Vec<DeviceFigures>) -> WorkerMessage {
+    message(What::Heartbeat(Heartbeat { devices }))
 }
 
 pub(crate) fn goodbye() -> WorkerMessage {
@@ -28,12 +29,13 @@ pub(crate) fn nimby(reason: Option<String>) -> WorkerMessage {
     message(What::Nimby(NimbyLock { on, reason: reason.unwrap_or_default(), give_back: on }))
 }
 
-pub(crate) fn progress(attempt: &AttemptRef, at: &RankProgress) -> WorkerMessage {
+pub(crate) fn progress(attempt: &AttemptRef, at: &RankProgress, step_us: u64) -> WorkerMessage {
     message(What::Progress(AttemptProgress {
         attempt: Some(attempt.clone()),
         stage: at.stage,
         step: at.step,
         steps: at.steps,
+        step_us,
     }))
 }
 
@@ -46,8 +48,9 @@ pub(crate) fn done(attempt: &AttemptRef, artifacts: Vec<Artifact>, times: Attemp
     message(What::Done(AttemptDone { attempt: Some(attempt.clone()), artifacts, times: Some(times) }))
 }
 
-pub(crate) fn failed(attempt: &AttemptRef, failure: Failure) -> WorkerMessage {
-    message(What::Failed(AttemptFailed { attempt: Some(attempt.clone()), failure: Some(failure) }))
+/// With the last that its rank said.
+pub(crate) fn failed(attempt: &AttemptRef, failure: Failure, log: Bytes) -> WorkerMessage {
+    message(What::Failed(AttemptFailed { attempt: Some(attempt.clone()), failure: Some(failure), log }))
 }
 
 pub(crate) fn resident(index: u32, resident_models: Vec<String>) -> WorkerMessage {

@@ -20,9 +20,11 @@ use crate::{
     attempt::{Bench, Ending},
     config::RankProgram,
     convert,
+    eyes::Eyes,
     rank::{Program, Rank},
     scratch::Scratch,
     target::Target,
+    trace::Tale,
 };
 
 /// Assignments, revokes and joins that wait. A coordinator gives a device as many shots at once as ranks share their model.
@@ -81,6 +83,7 @@ pub(crate) struct Device {
     pub(crate) checkpoint_ms: u64,
     /// The address of this machine on which ranks elsewhere reach the one here.
     pub(crate) gang_address: IpAddr,
+    pub(crate) eyes: Arc<Eyes>,
 }
 
 /// An attempt under way, and what reaches it there.
@@ -180,6 +183,7 @@ impl Device {
                 && let Some(spent) = hand.rank.take_if(|rank| rank.is_spent())
             {
                 spent.kill().await;
+                self.eyes.rank(self.index, None);
                 if self.tell_resident(&mut hand).await.is_err() {
                     break;
                 }
@@ -191,6 +195,7 @@ impl Device {
                 let attempt = assignment.attempt.clone().unwrap_or_default();
                 let (revokes, revoked) = mpsc::channel(2);
                 let (joins, joined) = watch::channel(None);
+                self.eyes.logs.begin(self.index, &attempt);
                 hand.shots.insert(attempt.fence, Shot { kind: Kind::of(&assignment), revokes, joins });
                 let span = tracing::info_span!(
                     "attempt",
@@ -263,8 +268,10 @@ impl Device {
         if let Some(rank) = &hand.rank {
             return Ok(Some((Arc::clone(rank), target)));
         }
-        match Rank::start(program, self.threads, self.index, &self.scratch, is_gang).await {
+        let logs = &self.eyes.logs;
+        match Rank::start(program, self.threads, self.index, &self.scratch, logs, is_gang).await {
             Ok(rank) => {
+                self.eyes.rank(self.index, rank.process());
                 hand.rank = Some(Arc::clone(&rank));
                 Ok(Some((rank, target)))
             }
@@ -289,6 +296,7 @@ impl Device {
             Ok(None) => return (attempt, Ok((Vec::<Artifact>::new(), AttemptTimes::default()))),
             Err(failure) => return (attempt, Err(failure)),
         };
+        let tale = Tale::begin(&self.eyes.traces, &assignment);
         let bench = Bench {
             worker: &self.worker,
             device: self.index,
@@ -301,8 +309,10 @@ impl Device {
             rank: attempt.rank,
             gang_address: self.gang_address,
             joins: &joins,
+            tale: &tale,
         };
         let ending = bench.run(rank, &assignment, &mut revokes).await;
+        tale.end(&assignment, &self.worker, self.index, &ending);
         (attempt, ending)
     }
 
@@ -322,6 +332,7 @@ impl Device {
         attempt: AttemptRef,
         ending: Ending,
     ) -> Result<(), mpsc::error::SendError<Said>> {
+        let log = self.eyes.logs.end(self.index, &attempt);
         let message = match ending {
             Ok((artifacts, times)) => convert::done(&attempt, artifacts, times),
             Err(failure) => {
@@ -333,7 +344,7 @@ impl Device {
                     "{}",
                     failure.message
                 );
-                convert::failed(&attempt, failure)
+                convert::failed(&attempt, failure, log)
             }
         };
         self.said.send(Said::Ended(attempt, Box::new(message))).await

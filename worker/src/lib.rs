@@ -9,8 +9,10 @@ mod config;
 mod convert;
 mod device;
 mod error;
+mod eyes;
 mod inventory;
 mod journal;
+mod logs;
 mod nimby;
 mod rank;
 mod renew;
@@ -21,6 +23,7 @@ mod sidecar;
 mod target;
 #[cfg(test)]
 mod told;
+mod trace;
 
 pub use config::{Config, Devices, RankProgram};
 pub use error::Error;

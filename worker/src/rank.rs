@@ -32,7 +32,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{log::Log, render::Routes};
-use crate::scratch::Scratch;
+use crate::{logs::Logs, scratch::Scratch};
 pub(crate) use render::Render;
 
 /// The descriptor that a rank finds its socket on.
@@ -60,6 +60,7 @@ pub(crate) struct Rank {
     routes: Arc<Routes>,
     renders: AtomicU64,
     engine_version: String,
+    process: Option<u32>,
     is_for_gangs: bool,
     log: Arc<Log>,
     /// No other render is to begin in it.
@@ -83,12 +84,13 @@ enum Life {
 
 impl Rank {
     /// Starts it with `--fd 3 --threads N --scratch DIR`, and `--gang` where it is to reach others, and waits until it is
-    /// ready.
+    /// ready. What it says goes to `logs`.
     pub(crate) async fn start(
         program: Program<'_>,
         threads: u32,
         device: u32,
         scratch: &Scratch,
+        logs: &Arc<Logs>,
         is_for_gangs: bool,
     ) -> io::Result<Arc<Self>> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
@@ -112,7 +114,8 @@ impl Rank {
         let mut child = command.spawn()?;
         // The command holds the rank's end of the socket open; the rank alone must.
         drop(command);
-        let log = Arc::new(Log::open(scratch.logs(), device));
+        let process = child.id();
+        let log = Arc::new(Log::open(logs, device));
         let mut readers = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
             let log = Arc::clone(&log);
@@ -131,6 +134,7 @@ impl Rank {
             routes: Arc::default(),
             renders: AtomicU64::new(0),
             engine_version: String::new(),
+            process,
             is_for_gangs,
             log,
             is_spent: AtomicBool::new(false),
@@ -158,6 +162,11 @@ impl Rank {
 
     pub(crate) fn engine_version(&self) -> &str {
         &self.engine_version
+    }
+
+    /// The number of its process, which may have ended.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.process
     }
 
     /// The model that it has loaded, as recipes name it; empty for none.

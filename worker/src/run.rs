@@ -20,6 +20,7 @@ use crate::{
     backoff::Backoff,
     config::DEVICES_MAX,
     device::{self, Device},
+    eyes::Eyes,
     inventory,
     journal::Journal,
     nimby, renew,
@@ -50,6 +51,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     }
     let gang_address = config.gang_address.unwrap_or_else(|| inventory::address_towards(&addresses));
     let scratch = Arc::new(Scratch::claim(&config.data_dir)?);
+    let eyes = Arc::new(Eyes::new(scratch.logs(), config.traces.clone()));
     let (target, targets) = watch::channel(None);
     let (said, devices_said) = mpsc::channel(SAID);
     let (progress, steps) = mpsc::channel(SAID);
@@ -72,6 +74,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
             shutdown: stop.clone(),
             checkpoint_ms: config.checkpoint_ms,
             gang_address,
+            eyes: Arc::clone(&eyes),
         };
         tasks.spawn(device.run(inbox));
     }
@@ -79,6 +82,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     tasks.spawn(nimby::look(config.data_dir.clone(), owner));
     let hands = Hands {
         nimby,
+        eyes,
         hello: Hello {
             worker: config.name.clone(),
             host: inventory::host_name(),

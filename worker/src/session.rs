@@ -1,12 +1,14 @@
 //! One stream to one coordinator, from the hello to its end. Assignments go to devices, what devices say goes out.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use croft_proto::{
     PROTOCOL,
     v1::{
-        Assignments, AttemptRef, CoordinatorMessage, DeviceInfo, GangJoin, Hello, Revoke, Welcome,
+        Assignments, AttemptRef, CoordinatorMessage, DeviceInfo, GangJoin, Hello, LogWish, Revoke, Welcome,
         WorkerMessage, coordinator_message::What, dispatch_client::DispatchClient,
+        worker_message::What as ToCoordinator,
     },
 };
 use tokio::{
@@ -20,6 +22,7 @@ use tonic::{Code, Status, Streaming, transport::Channel};
 use crate::{
     convert,
     device::{Orders, Said},
+    eyes::Eyes,
     journal::Journal,
     nimby,
     target::Target,
@@ -49,6 +52,7 @@ pub(crate) struct Hands {
     /// What runs, by fence and rank, and on which device.
     pub(crate) running: BTreeMap<(u64, u32), (AttemptRef, u32)>,
     pub(crate) journal: Journal,
+    pub(crate) eyes: Arc<Eyes>,
 }
 
 /// How a stream ended.
@@ -142,6 +146,7 @@ impl Hands {
         told: &mut Streaming<CoordinatorMessage>,
         shutdown: &CancellationToken,
     ) -> Result<End, String> {
+        self.eyes.logs.nobody_listens();
         for message in self.journal.messages() {
             push(out, message.clone()).await?;
         }
@@ -153,6 +158,7 @@ impl Hands {
         push(out, convert::nimby(reason)).await?;
         let mut beat = interval(Duration::from_millis(welcome.lease_ms.max(100)) / BEATS);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let eyes = Arc::clone(&self.eyes);
         loop {
             tokio::select! {
                 message = told.message() => match message {
@@ -167,15 +173,20 @@ impl Hands {
                     Err(status) => return Ok(ended(&status, true)),
                 },
                 Some(said) = self.said.recv() => {
+                    self.say_logs(out);
                     let message = self.note(said);
                     push(out, message).await?;
                 }
+                () = eyes.logs.stirred() => self.say_logs(out),
                 Some(progress) = self.progress.recv() => push(out, progress).await?,
                 Ok(()) = self.nimby.changed() => {
                     let reason = self.nimby.borrow_and_update().clone();
                     push(out, convert::nimby(reason)).await?;
                 }
-                _ = beat.tick() => push(out, convert::heartbeat()).await?,
+                _ = beat.tick() => {
+                    self.say_logs(out);
+                    push(out, convert::heartbeat(self.eyes.figures())).await?;
+                }
                 () = shutdown.cancelled() => {
                     // Said in good order, so that nobody waits for the lease.
                     push(out, convert::goodbye()).await?;
@@ -206,14 +217,19 @@ impl Hands {
                             format!("device {device} takes no assignment: {why}"),
                             "",
                         );
-                        let message = self
-                            .note(Said::Ended(attempt.clone(), Box::new(convert::failed(&attempt, failure))));
+                        let message = self.note(Said::Ended(
+                            attempt.clone(),
+                            Box::new(convert::failed(&attempt, failure, Bytes::new())),
+                        ));
                         push(out, message).await?;
                     }
                 }
             }
             What::Revoke(revoke) => self.revoke(&revoke),
             What::Join(join) => self.join(join),
+            What::LogWish(LogWish { attempt, on }) => {
+                self.eyes.logs.wish(attempt.map_or(0, |attempt| attempt.fence), on);
+            }
             What::Refused(refused) => return Ok(Some(End::Refused { reason: refused.reason })),
             What::Welcome(_) => return Err("a second welcome".to_owned()),
         }
@@ -242,11 +258,20 @@ impl Hands {
         }
     }
 
+    /// Hands on what ranks said, as far as there is room. A log never makes the stream wait: what is left goes with the
+    /// next line or heartbeat, or is dropped for newer lines.
+    fn say_logs(&self, out: &mpsc::Sender<WorkerMessage>) {
+        self.eyes.logs.pieces(|piece| {
+            out.capacity() > QUEUE / 2 && out.try_send(convert::message(ToCoordinator::Log(piece))).is_ok()
+        });
+    }
+
     /// Remembers what a device said; gives the message that tells it.
     pub(crate) fn note(&mut self, said: Said) -> WorkerMessage {
         match said {
             Said::Ended(attempt, message) => {
                 self.running.remove(&(attempt.fence, attempt.rank));
+                self.eyes.logs.close(&attempt);
                 self.journal.ended(attempt, (*message).clone());
                 *message
             }

@@ -80,6 +80,7 @@ impl Hands {
         house: &House,
         address: &str,
         shares: Shares,
+        otlp_endpoint: Option<&str>,
         screen: &Screen,
     ) -> Result<Self, Failed> {
         let program = std::env::current_exe()
@@ -105,7 +106,11 @@ impl Hands {
                 &shares.threads.to_string(),
             ];
             let plan = Plan {
-                args: args.iter().map(|&a| a.to_owned()).collect(),
+                args: args
+                    .into_iter()
+                    .chain(otlp_endpoint.into_iter().flat_map(|url| ["--otlp-endpoint", url]))
+                    .map(str::to_owned)
+                    .collect(),
                 program: program.clone(),
                 log: house.scratch(&format!("{name}.log")),
                 name,

@@ -13,6 +13,9 @@ const SCRATCH: &str = ".croft";
 /// Attempts that were not published.
 const ATTEMPTS: &str = ".attempts";
 
+/// What ranks of failed attempts said.
+const LOGS: &str = ".logs";
+
 const LOCK: &str = "render.lock";
 
 /// A claimed folder. The claim ends with the process, however it ends.
@@ -73,9 +76,10 @@ impl House {
     }
 
     fn sweep(&self, goes: impl Fn(&str) -> bool) -> std::io::Result<()> {
-        let attempts = self.dir.join(ATTEMPTS);
-        if attempts.exists() {
-            fs::remove_dir_all(attempts)?;
+        for unpublished in [ATTEMPTS, LOGS].map(|name| self.dir.join(name)) {
+            if unpublished.exists() {
+                fs::remove_dir_all(unpublished)?;
+            }
         }
         for entry in fs::read_dir(self.dir.join(SCRATCH))? {
             let entry = entry?;

@@ -32,6 +32,7 @@ use crate::{
     progress::{Screen, label},
     sheet,
     spec_file::{Cards, SpecFile},
+    telemetry::Otlp,
 };
 
 /// The coordinator's own end, after the job's.
@@ -71,7 +72,8 @@ pub(super) async fn run(args: args::Render) -> Result<Exit, Failed> {
         shares.threads,
         plural(shares.threads),
     ));
-    let ended = farm(file, &house, shares, &screen, &mut interrupts).await;
+    let telemetry = config::Telemetry::of_client(args.telemetry)?;
+    let ended = farm(file, &house, shares, &telemetry, &screen, &mut interrupts).await;
     screen.close();
     let outcome = match ended {
         Ok(Ended::Settled(job, tasks)) => conclude(&house, *job, tasks, started).await,
@@ -96,20 +98,23 @@ async fn farm(
     file: SpecFile,
     house: &House,
     shares: Shares,
+    telemetry: &config::Telemetry,
     screen: &Screen,
     interrupts: &mut Interrupts,
 ) -> Result<Ended, Failed> {
-    let coordinator = croft_coordinator::Coordinator::bind(coordinator_config(house)?)
+    let otlp = Otlp::start("croft-render", telemetry)?;
+    let config = croft_coordinator::Config { traces: otlp.traces(), ..coordinator_config(house)? };
+    let coordinator = croft_coordinator::Coordinator::bind(config)
         .await
         .map_err(|e| Failed::new(format!("the coordinator cannot start: {e}")))?;
     let address = coordinator.local_addr().to_string();
     let stop = CancellationToken::new();
     let mut role = JoinSet::new();
     role.spawn(coordinator.run(stop.clone()));
-    let mut hands = Hands::start(house, &address, shares, screen)?;
+    let mut hands = Hands::start(house, &address, shares, telemetry.otlp_endpoint.as_deref(), screen)?;
 
     let ended = tokio::select! {
-        ended = one_job(&address, file, screen) => ended,
+        ended = one_job(&address, file, &otlp, screen) => ended,
         lost = hands.all_lost() => Err(lost),
         gone = role.join_next() => Err(coordinator_gone(gone)),
         exit = interrupts.next() => {
@@ -122,6 +127,7 @@ async fn farm(
         stop.cancel();
         // Its outcome no longer matters: every file is published, or the failure is known.
         let _ = tokio::time::timeout(END, role.join_next()).await;
+        otlp.finish().await;
     };
     tokio::select! {
         () = down => {}
@@ -131,9 +137,9 @@ async fn farm(
     ended
 }
 
-async fn one_job(address: &str, file: SpecFile, screen: &Screen) -> Result<Ended, Failed> {
+async fn one_job(address: &str, file: SpecFile, otlp: &Otlp, screen: &Screen) -> Result<Ended, Failed> {
     let client = Coordinator::dial(address, &Security::Plaintext).await?;
-    let job = submit::create(&client, file, Uuid::new_v4()).await?;
+    let job = submit::create(&client, file, Uuid::new_v4(), &otlp.traces()).await?;
     let job = watch::follow(&client, &job.name, screen).await?;
     let tasks = tasks::all(&client, &job.name, TaskSelector::default()).await?;
     Ok(Ended::Settled(Box::new(job), tasks))

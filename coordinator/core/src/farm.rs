@@ -13,7 +13,9 @@ mod recover;
 mod schedule;
 mod settle;
 mod shows;
+mod survey;
 mod timers;
+mod usage;
 mod views;
 mod wishes;
 mod workers;
@@ -25,6 +27,7 @@ use std::{
 
 use avoid::Avoided;
 use schedule::Reservation;
+pub use survey::Survey;
 
 use crate::{
     audit,
@@ -145,7 +148,9 @@ impl Farm {
     pub fn apply(&mut self, now: Time, event: Event) -> Step {
         let mut writes = Vec::new();
         match event {
-            Event::JobSubmitted { request_id, plan } => self.job_submitted(now, request_id, *plan),
+            Event::JobSubmitted { request_id, plan, trace } => {
+                self.job_submitted(now, request_id, *plan, trace);
+            }
             Event::JobCancelled { job, now: at_once } => self.job_cancelled(now, &job, at_once),
             Event::TasksRetried { job, tasks } => self.tasks_retried(now, &job, &tasks),
             Event::TasksSkipped { job, tasks } => self.tasks_skipped(now, &job, &tasks),
@@ -289,7 +294,7 @@ impl Farm {
             }
         }
         for show in std::mem::take(&mut self.out.shows) {
-            writes.push(record::show(&show, &self.shows[&show].settings));
+            writes.push(record::show(&show, &self.shows[&show]));
         }
         for limit in std::mem::take(&mut self.out.limits) {
             writes.push(record::limit(&limit, self.limits.get(&limit).copied()));

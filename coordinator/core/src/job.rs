@@ -16,6 +16,7 @@ use crate::{
     plan::Plan,
     task::Task,
     time::Time,
+    usage::Days,
     view::{Counts, JobState, TaskState},
 };
 
@@ -36,6 +37,10 @@ pub(crate) struct Job {
     pub(crate) priority: u32,
     pub(crate) layers: Vec<Layer>,
     pub(crate) device_ms: u64,
+    /// By ended attempts.
+    pub(crate) used: Days,
+    /// Where its spans belong; empty for nowhere.
+    pub(crate) trace: String,
 }
 
 #[derive(Debug)]
@@ -120,6 +125,8 @@ impl Job {
             priority,
             layers,
             device_ms: 0,
+            used: Days::default(),
+            trace: String::new(),
         }
     }
 

@@ -21,5 +21,6 @@ pub mod split;
 pub mod step;
 mod task;
 pub mod time;
+pub mod usage;
 pub mod view;
 pub mod worker;

@@ -20,9 +20,10 @@ use crate::{
     ids::{JobId, WorkerId},
     job::Job,
     plan::PlanRecord,
-    show::ShowSettings,
+    show::{Show, ShowSettings},
     step::{DeviceInfo, Write},
     time::Time,
+    usage::Days,
     worker::{LockKind, Worker},
 };
 
@@ -45,6 +46,8 @@ pub(crate) struct JobRecord {
     pub(crate) device_ms: u64,
     /// By layer: why its tasks without a record are cancelled, when they are.
     pub(crate) rest: Vec<Option<String>>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) trace: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,6 +65,15 @@ pub(crate) struct WorkerRecord {
 pub(crate) struct ShowRecord {
     version: u32,
     pub(crate) settings: ShowSettings,
+    /// Not of a show that is only remembered for what it used.
+    #[serde(default = "set")]
+    pub(crate) set: bool,
+    #[serde(default, skip_serializing_if = "Days::is_empty")]
+    pub(crate) forgotten: Days,
+}
+
+fn set() -> bool {
+    true
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -97,6 +109,7 @@ pub(crate) fn job(id: &JobId, job: &Job) -> Write {
         priority: job.priority,
         device_ms: job.device_ms,
         rest: job.layers.iter().map(|layer| layer.rest.as_deref().map(str::to_owned)).collect(),
+        trace: job.trace.clone(),
     };
     put(job_key(id), &record)
 }
@@ -122,8 +135,9 @@ pub(crate) fn worker_key(id: &WorkerId) -> String {
     format!("workers/{id}")
 }
 
-pub(crate) fn show(name: &str, settings: &ShowSettings) -> Write {
-    put(format!("shows/{name}"), &ShowRecord { version: VERSION, settings: settings.clone() })
+pub(crate) fn show(name: &str, show: &Show) -> Write {
+    let Show { settings, set, forgotten, .. } = show.clone();
+    put(format!("shows/{name}"), &ShowRecord { version: VERSION, settings, set, forgotten })
 }
 
 pub(crate) fn limit(name: &str, max: Option<u32>) -> Write {

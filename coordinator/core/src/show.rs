@@ -6,7 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::mutant::{self, Mutant};
+use crate::{
+    mutant::{self, Mutant},
+    usage::Days,
+};
 
 /// The weight of a show that nobody set.
 pub const WEIGHT: u32 = 100;
@@ -39,6 +42,8 @@ pub(crate) struct Show {
     pub(crate) clock: u64,
     /// Device milliseconds used since the coordinator started.
     pub(crate) used_ms: u64,
+    /// What its forgotten jobs have used.
+    pub(crate) forgotten: Days,
 }
 
 impl Show {

@@ -11,6 +11,7 @@ use crate::{
     show::ShowSettings,
     split::Mode,
     time::Time,
+    usage::Usage,
     worker::LockKind,
 };
 
@@ -21,6 +22,8 @@ pub enum Event {
     JobSubmitted {
         request_id: String,
         plan: Box<Plan>,
+        /// Where its spans belong, for the shell to read; empty for nowhere.
+        trace: String,
     },
     /// `now` kills running attempts; otherwise they stop after their denoise step.
     JobCancelled {
@@ -287,6 +290,25 @@ pub struct Output {
     pub png_bits: u8,
 }
 
+/// An attempt that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    pub attempt: AttemptId,
+    pub show: String,
+    /// By rank.
+    pub devices: Vec<DeviceId>,
+    /// Of its job.
+    pub submitted: Time,
+    pub started: Time,
+    pub ended: Time,
+    /// `None` when it succeeded.
+    pub failure: Option<Failure>,
+    /// Whether its task goes back in line.
+    pub again: bool,
+    pub usage: Usage,
+    pub times: Times,
+}
+
 /// Something a watcher may want to hear of. The shell reads the details from the farm's views when it tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
@@ -301,6 +323,8 @@ pub enum Update {
     Task {
         task: TaskId,
     },
+    /// For those who keep an eye on the farm: once an attempt, whatever ended it.
+    Ended(Box<Ending>),
     Progress {
         task: TaskId,
         attempt: u32,

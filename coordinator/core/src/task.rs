@@ -8,6 +8,7 @@ use crate::{
     mutant::{self, Mutant},
     step::{Artifact, Published, Stage, Times},
     time::Time,
+    usage::{Days, Usage},
     view::{AttemptView, TaskState},
 };
 
@@ -30,6 +31,8 @@ pub(crate) struct Task {
     pub(crate) live: Option<Box<Live>>,
     /// Ended attempts, oldest first.
     pub(crate) ended: Vec<Ended>,
+    /// What the attempts that are forgotten have used.
+    pub(crate) older: Option<Box<Days>>,
     /// Where it failed last: another worker goes first.
     pub(crate) avoid: Option<WorkerId>,
     /// While Queued after a failure: when it may start.
@@ -101,6 +104,7 @@ impl Task {
             yielded: 0,
             live: None,
             ended: Vec::new(),
+            older: None,
             avoid: None,
             not_before: Time::default(),
             failure: None,
@@ -117,7 +121,8 @@ impl Task {
     pub(crate) fn end(&mut self, now: Time, failure: Option<Failure>) -> Option<Box<Live>> {
         let live = self.live.take()?;
         if self.ended.len() == ATTEMPTS_KEPT {
-            self.ended.remove(0);
+            let oldest = self.ended.remove(0);
+            self.older.get_or_insert_default().add(oldest.ended, Usage::of(&oldest, 0));
         }
         // Most tasks end once: room for more would be most of what a task with a history costs.
         self.ended.reserve_exact(1);

@@ -217,6 +217,15 @@ pub struct StatusView {
     pub tasks_running: u64,
 }
 
+/// Where the spans of a job's attempts belong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traced {
+    /// As it came with the submission.
+    pub parent: String,
+    /// Each attempt is a trace of its own, which only names the submission's.
+    pub apart: bool,
+}
+
 /// Which tasks of a job: everything that is set must match.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selector {

@@ -1,12 +1,21 @@
 //! The workers' streams: each is read by a task of its own, and spoken to through its bounded queue.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
-use std::time::Duration;
 
-use croft_core::{access::Denied, audit::Entry, farm::Farm, ids::SessionId, step::Event};
+use croft_core::{
+    access::Denied,
+    audit::Entry,
+    farm::Farm,
+    ids::{SessionId, WorkerId},
+    step::Event,
+};
 use croft_proto::v1::{self, CoordinatorMessage, WorkerMessage, coordinator_message, worker_message::What};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -23,7 +32,9 @@ use super::{
     status::{denied, exhausted},
 };
 use crate::{
-    handle::{Handle, Refusal},
+    handle::{Handle, Make, Refusal},
+    logs::{Keeper, Listeners},
+    metrics::Metrics,
     run::Desk,
     sessions::{QUEUE, Session},
 };
@@ -40,7 +51,16 @@ pub(crate) struct Dispatch {
     end: CancellationToken,
     next: AtomicU64,
     places: Arc<Semaphore>,
-    book: Book,
+    hears: Hears,
+}
+
+/// Who hears what workers say beside the farm.
+#[derive(Debug, Clone)]
+pub(crate) struct Hears {
+    pub(crate) listeners: Arc<Listeners>,
+    pub(crate) keeper: Keeper,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) book: Book,
 }
 
 /// One stream's reader.
@@ -51,7 +71,7 @@ struct Reader {
     out: mpsc::Sender<Result<CoordinatorMessage, Status>>,
     end: CancellationToken,
     call: Call,
-    book: Book,
+    hears: Hears,
     _place: OwnedSemaphorePermit,
 }
 
@@ -62,10 +82,10 @@ impl Dispatch {
         tasks: TaskTracker,
         end: CancellationToken,
         first: u64,
-        book: Book,
+        hears: Hears,
     ) -> Self {
         let places = Arc::new(Semaphore::new(STREAMS));
-        Self { handle, tasks, end, next: AtomicU64::new(first), places, book }
+        Self { handle, tasks, end, next: AtomicU64::new(first), places, hears }
     }
 }
 
@@ -85,10 +105,10 @@ impl v1::dispatch_server::Dispatch for Dispatch {
             id,
             handle: self.handle.clone(),
             call: Call::of(&request),
-            book: self.book.clone(),
             said: request.into_inner(),
             out,
             end: self.end.child_token(),
+            hears: self.hears.clone(),
             _place: place,
         };
         let span = tracing::info_span!("session", session = id.0, worker = tracing::field::Empty);
@@ -105,7 +125,7 @@ impl v1::dispatch_server::Dispatch for Dispatch {
 
 impl Reader {
     async fn run(self) -> Result<(), Refusal> {
-        let Self { id, handle, mut said, out, end, call, book, _place } = self;
+        let Self { id, handle, mut said, out, end, call, hears, _place } = self;
         let Some(hello) = hello(&mut said, &out, &end).await else { return Ok(()) };
         let (mut joined, running) = match convert::hello(id, hello) {
             Ok(hello) => hello,
@@ -120,7 +140,7 @@ impl Reader {
         call.about(&format!("workers/{}", joined.worker));
         if let Err(why) = call.may_act_as(&joined.worker) {
             let status = denied(&why);
-            book.refused(call.entry(status.code(), why.reason())).await;
+            hears.book.refused(call.entry(status.code(), why.reason())).await;
             // A worker that is gone need not hear it.
             let _ = out.try_send(Err(status));
             return Ok(());
@@ -158,10 +178,13 @@ impl Reader {
                 return Ok(());
             }
         };
+        let worker = joined.worker.clone();
         handle.tell_made(Box::new(move |_| Some(Event::WorkerJoined(Box::new(joined))))).await?;
+        let book = &hears.book;
         book.done(Entry { who: format!("worker/{worker}"), ..call.entry(Code::Ok, "") }).await;
         let (foreign, seen) = (CancellationToken::new(), end.clone());
-        let goodbye = read(id, &handle, &mut said, &end, &foreign).await?;
+        let goodbye = read((id, &worker), &handle, &mut said, &end, &foreign, &hears).await?;
+        hears.metrics.left(&worker);
         if foreign.is_cancelled() && !seen.is_cancelled() {
             let why = Denied::OtherWorker { name: worker.to_string(), worker: "another".to_owned() };
             let status = denied(&why);
@@ -173,6 +196,56 @@ impl Reader {
         handle.tell(left, move |desk| desk.sessions.leave(id)).await?;
         tracing::info!(goodbye, "worker left");
         Ok(())
+    }
+}
+
+/// Nobody listens to an attempt any more.
+fn quiet(desk: &mut Desk, id: SessionId, attempt: Option<v1::AttemptRef>) {
+    let attempt = attempt.and_then(convert::attempt).and_then(|named| named.find(&desk.farm));
+    if let Some(attempt) = attempt {
+        desk.sessions.log_wish(&desk.farm, id, &attempt, false);
+    }
+}
+
+impl Hears {
+    /// What a worker said, for the farm; and what it says beside that, for those who watch.
+    fn event(&self, id: SessionId, worker: &WorkerId, mut what: What) -> Make {
+        match &mut what {
+            What::Heartbeat(beat) => {
+                self.metrics.figures(worker, mem::take(&mut beat.devices));
+                convert::event(id, what)
+            }
+            What::Progress(progress) if progress.step_us > 0 && self.metrics.is_on() => {
+                let (metrics, step_us) = (Arc::clone(&self.metrics), progress.step_us);
+                let named = progress.attempt.clone().and_then(convert::attempt);
+                let make = convert::event(id, what);
+                Box::new(move |farm| {
+                    if let Some((model, kind)) =
+                        named.and_then(|named| named.find(farm)).and_then(|attempt| {
+                            let layer =
+                                farm.plan(&attempt.task.job)?.layers().get(attempt.task.layer as usize)?;
+                            Some((layer.card.name.as_str(), farm.kind_of(&attempt)?))
+                        })
+                    {
+                        metrics.stepped(model, kind, step_us);
+                    }
+                    make(farm)
+                })
+            }
+            What::Failed(failed) if !failed.log.is_empty() => {
+                let log = mem::take(&mut failed.log);
+                let named = failed.attempt.clone().and_then(convert::attempt);
+                let rank = convert::rank_of(failed.attempt.as_ref());
+                let (keeper, make) = (self.keeper.clone(), convert::event(id, what));
+                Box::new(move |farm| {
+                    if let Some(attempt) = named.and_then(|named| named.find(farm)) {
+                        keeper.keep(farm, &attempt, rank, &log);
+                    }
+                    make(farm)
+                })
+            }
+            _ => convert::event(id, what),
+        }
     }
 }
 
@@ -200,11 +273,12 @@ async fn hello(
 /// Hands on what the worker says until its stream ends, or until it speaks for another, which cancels `foreign`;
 /// whether it said goodbye.
 async fn read(
-    id: SessionId,
+    (id, worker): (SessionId, &WorkerId),
     handle: &Handle,
     said: &mut Streaming<WorkerMessage>,
     end: &CancellationToken,
     foreign: &CancellationToken,
+    hears: &Hears,
 ) -> Result<bool, Refusal> {
     loop {
         let message = tokio::select! {
@@ -224,8 +298,13 @@ async fn read(
                 };
                 handle.tell(heard, relay).await?;
             }
+            Ok(Some(WorkerMessage { what: Some(What::Log(piece)) })) => {
+                if !hears.listeners.heard(id, &piece) {
+                    handle.ask(move |desk| quiet(desk, id, piece.attempt)).await?;
+                }
+            }
             Ok(Some(WorkerMessage { what: Some(what) })) => {
-                let event = convert::event(id, what);
+                let event = hears.event(id, worker, what);
                 let foreign = foreign.clone();
                 let watched = move |farm: &Farm| {
                     let event = event(farm)?;

@@ -8,6 +8,7 @@ use super::{
     auth::Call,
     convert, page,
     status::{invalid, not_found},
+    usage,
 };
 use crate::{handle::Handle, run::Desk};
 
@@ -170,6 +171,14 @@ impl v1::farm_server::Farm for Farm {
         let next = events.last().filter(|_| more).map(|last| page::write([last.number]));
         let events = events.into_iter().map(convert::audit_event).collect();
         Ok(Response::new(v1::ListAuditEventsResponse { events, next_page_token: next.unwrap_or_default() }))
+    }
+
+    async fn list_usage(
+        &self,
+        request: Request<v1::ListUsageRequest>,
+    ) -> Result<Response<v1::ListUsageResponse>, Status> {
+        let call = Call::of(&request);
+        Ok(Response::new(usage::list(&self.handle, &call, request.into_inner()).await?))
     }
 
     async fn get_farm_status(

@@ -6,20 +6,22 @@ use croft_core::{
     step::Event,
     view::TaskState,
 };
-use croft_proto::v1;
+use croft_proto::{trace::METADATA, v1};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
     auth::Call,
-    convert, page,
+    convert,
+    logs::{Logs, Reading},
+    page,
     planning::{Planner, Text},
     status::{invalid, not_found},
     watch::{Watch, Watching},
     wishes,
 };
-use crate::handle::Handle;
+use crate::{handle::Handle, trace::Tracer};
 
 const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Outputs that a plan shows.
@@ -30,12 +32,15 @@ pub(crate) struct Jobs {
     handle: Handle,
     planner: Planner,
     watching: Watching,
+    reading: Reading,
+    tracer: Tracer,
 }
 
 impl Jobs {
-    /// Its watches end with `end`.
-    pub(crate) fn new(handle: Handle, end: CancellationToken) -> Self {
-        Self { watching: Watching::new(handle.clone(), end), planner: Planner::default(), handle }
+    /// Its watches end with `end`, as those of `reading` do.
+    pub(crate) fn new(handle: Handle, end: CancellationToken, reading: Reading, tracer: Tracer) -> Self {
+        let watching = Watching::new(handle.clone(), end);
+        Self { watching, planner: Planner::default(), handle, reading, tracer }
     }
 }
 
@@ -43,6 +48,7 @@ impl Jobs {
 impl v1::jobs_server::Jobs for Jobs {
     async fn create_job(&self, request: Request<v1::CreateJobRequest>) -> Result<Response<v1::Job>, Status> {
         let call = Call::of(&request);
+        let given = request.metadata().get(METADATA).and_then(|text| text.to_str().ok()).map(str::to_owned);
         let request = request.into_inner();
         let id = match request.request_id {
             id if id.len() > REQUEST_ID_BYTES_MAX => {
@@ -66,16 +72,19 @@ impl v1::jobs_server::Jobs for Jobs {
             call.may_see(&job.show)?;
             return Ok(Response::new(convert::job(job)));
         }
+        let submission = self.tracer.submission(given.as_deref());
         let plan = Box::new(self.planner.plan(text).await?);
         call.about(&format!("shows/{}", plan.show()));
         call.may_see(plan.show())?;
-        let (asked, made) = (id.clone(), id);
+        self.tracer.planned(&submission, plan.layers().iter().map(|layer| u64::from(layer.tasks)).sum());
+        let (asked, made, trace) = (id.clone(), id, submission.trace());
         let job = call.act(
             &self.handle,
-            move |_| Some(Event::JobSubmitted { request_id: asked, plan }),
+            move |_| Some(Event::JobSubmitted { request_id: asked, plan, trace }),
             move |desk| desk.farm.request(&made).and_then(|job| desk.farm.job(&job)),
         );
         let job = job.await?.ok_or_else(|| Status::internal("the job was not entered"))?;
+        self.tracer.submitted(submission, job.id.as_str());
         tracing::info!(job = %job.id, tasks = job.counts.total(), "job created");
         Ok(Response::new(convert::job(job)))
     }
@@ -259,6 +268,12 @@ impl v1::jobs_server::Jobs for Jobs {
         let call = Call::of(&request);
         let v1::ExplainWaitRequest { parent, selector } = request.into_inner();
         Ok(Response::new(wishes::explain(&self.handle, &call, &parent, selector).await?))
+    }
+
+    type StreamLogsStream = Logs;
+
+    async fn stream_logs(&self, request: Request<v1::StreamLogsRequest>) -> Result<Response<Logs>, Status> {
+        Ok(Response::new(self.reading.begin(request).await?))
     }
 
     type WatchJobStream = Watch;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use croft_core::{
     farm::Farm,
-    step::{Event, Step},
+    step::{Event, Step, Update},
 };
 
 use super::{Loop, Pending};
@@ -41,6 +41,7 @@ impl Loop {
         for entry in self.unbooked.drain(..) {
             self.desk.farm.apply(now, Event::Noted(entry));
         }
+        self.desk.tracer.decided(&mut self.desk.started);
         for input in inputs {
             let (event, entry, look) = match input {
                 Input::Asked { event: Some((event, entry)), look } => (Some(event), Some(entry), Some(look)),
@@ -75,7 +76,12 @@ impl Loop {
         }
         let written = match pending.writes.is_empty() {
             true => Ok(()),
-            false => self.seat.store.commit(epoch, &pending.writes),
+            false => {
+                let began = Instant::now();
+                let written = self.seat.store.commit(epoch, &pending.writes);
+                self.desk.metrics.committed(began.elapsed());
+                written
+            }
         };
         match written {
             Ok(()) => {
@@ -112,7 +118,13 @@ impl Loop {
             self.effects.perform(&mut self.desk, command);
         }
         self.desk.sessions.flush();
+        self.desk.tracer.sent(&mut self.desk.started, now);
         for update in updates {
+            if let Update::Ended(ending) = &update {
+                self.desk.listeners.ended(ending.attempt.fence);
+                self.desk.metrics.ended(ending);
+                self.desk.tracer.ended(&self.desk.farm, ending);
+            }
             self.desk.updates.note(now, update);
         }
         self.desk.updates.wake();

@@ -96,7 +96,11 @@ async fn the_newest_step_of_a_task_is_there_for_its_next_attempt_until_it_is_don
         assert_eq!(refused.code(), Code::InvalidArgument, "{path}");
     }
     let failure = v1::Failure { cause: v1::ExitCause::Crashed.into(), ..v1::Failure::default() };
-    let failed = v1::AttemptFailed { attempt: Some(first.clone()), failure: Some(failure) };
+    let failed = v1::AttemptFailed {
+        attempt: Some(first.clone()),
+        failure: Some(failure),
+        ..v1::AttemptFailed::default()
+    };
     worker.say(What::Failed(failed)).await;
     let next = worker.assignments().await.remove(0).attempt.unwrap();
     assert_eq!(next.attempt, 2);

@@ -63,7 +63,8 @@ async fn a_report_without_the_current_fence_changes_nothing() {
     worker.done(None).await;
     let failure = v1::Failure { cause: ExitCause::Cancelled.into(), ..v1::Failure::default() };
     let echo = v1::AttemptRef { attempt: 9, fence: 1, ..mine.clone() };
-    let failed = v1::AttemptFailed { attempt: Some(echo), failure: Some(failure) };
+    let failed =
+        v1::AttemptFailed { attempt: Some(echo), failure: Some(failure), ..v1::AttemptFailed::default() };
     worker.say(worker_message::What::Failed(failed)).await;
     worker.done(Some(mine)).await;
     let job = house.settled(&job.name).await;

@@ -152,7 +152,8 @@ fn answer(engine: &Engine, worker: &Arc<Worker>, desk: &Desk, render: &RankRende
         job = render.job,
         task = render.task,
         attempt = render.attempt,
-        rank = render.gang.as_ref().map_or(0, |gang| gang.rank)
+        rank = render.gang.as_ref().map_or(0, |gang| gang.rank),
+        traceparent = render.traceparent
     );
     let _entered = span.enter();
     let mut watched = Watched { worker, desk, at: Arc::default(), id: render.id };
@@ -288,10 +289,12 @@ impl Tells for Watched<'_> {
 
 impl Observer for Watched<'_> {
     fn stage(&mut self, stage: Stage) {
+        tracing::info!("{stage}");
         self.tell(stage, 0, 0);
     }
 
     fn step(&mut self, step: u32, steps: u32) {
+        tracing::debug!("step {step} of {steps}");
         self.tell(Stage::Denoise, step, steps);
     }
 

@@ -270,6 +270,799 @@ impl Stage {
         }
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListArtifactsRequest {
+    /// `jobs/{job}`.
+    #[prost(string, tag = "1")]
+    pub parent: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub page_size: u32,
+    /// next tag: 4
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListArtifactsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub artifacts: ::prost::alloc::vec::Vec<Artifact>,
+    /// next tag: 3
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetArtifactRequest {
+    /// next tag: 2
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetArtifactResponse {
+    /// next tag: 2
+    #[prost(bytes = "bytes", tag = "1")]
+    pub data: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetCheckpointRequest {
+    /// Of the task.
+    #[prost(message, optional, tag = "1")]
+    pub attempt: ::core::option::Option<AttemptRef>,
+    /// How many newer ones to leave out.
+    ///
+    /// next tag: 3
+    #[prost(uint32, tag = "2")]
+    pub skip: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutArtifactRequest {
+    #[prost(oneof = "put_artifact_request::Part", tags = "1, 2")]
+    pub part: ::core::option::Option<put_artifact_request::Part>,
+}
+/// Nested message and enum types in `PutArtifactRequest`.
+pub mod put_artifact_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        #[prost(message, tag = "1")]
+        Header(super::PutArtifactHeader),
+        #[prost(bytes, tag = "2")]
+        Data(::prost::bytes::Bytes),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutArtifactHeader {
+    /// The fence of the attempt that made the file; an older attempt is refused.
+    #[prost(message, optional, tag = "1")]
+    pub attempt: ::core::option::Option<AttemptRef>,
+    /// next tag: 3
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutArtifactResponse {
+    /// next tag: 2
+    #[prost(message, optional, tag = "1")]
+    pub artifact: ::core::option::Option<Artifact>,
+}
+/// One attempt, with its fence.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttemptRef {
+    #[prost(string, tag = "1")]
+    pub job: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub layer: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub task: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub attempt: u32,
+    /// Minted by the coordinator for this attempt alone; whatever does not carry it is an echo.
+    #[prost(uint64, tag = "5")]
+    pub fence: u64,
+    /// Of a gang: which of its ranks.
+    ///
+    /// next tag: 7
+    #[prost(uint32, tag = "6")]
+    pub rank: u32,
+}
+/// Generated client implementations.
+pub mod artifacts_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    #[derive(Debug, Clone)]
+    pub struct ArtifactsClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ArtifactsClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ArtifactsClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ArtifactsClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ArtifactsClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Published files of a job, in the order of their tasks.
+        pub async fn list_artifacts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListArtifactsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListArtifactsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/croft.v1.Artifacts/ListArtifacts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("croft.v1.Artifacts", "ListArtifacts"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One published file, in chunks.
+        pub async fn get_artifact(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetArtifactRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::GetArtifactResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/croft.v1.Artifacts/GetArtifact",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("croft.v1.Artifacts", "GetArtifact"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// A worker's upload of one file of its attempt. The first message carries the header, the rest bytes.
+        pub async fn put_artifact(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::PutArtifactRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<super::PutArtifactResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/croft.v1.Artifacts/PutArtifact",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("croft.v1.Artifacts", "PutArtifact"));
+            self.inner.client_streaming(req, path, codec).await
+        }
+        /// A worker's upload of a step of its render, that another attempt of the task can go on from; the header's path is
+        /// `{step}.safetensors`. Older steps go.
+        pub async fn put_checkpoint(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::PutArtifactRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<super::PutArtifactResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/croft.v1.Artifacts/PutCheckpoint",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("croft.v1.Artifacts", "PutCheckpoint"));
+            self.inner.client_streaming(req, path, codec).await
+        }
+        /// A step of a task's earlier attempts, in chunks; NOT_FOUND where there is none.
+        pub async fn get_checkpoint(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetCheckpointRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::GetArtifactResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/croft.v1.Artifacts/GetCheckpoint",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("croft.v1.Artifacts", "GetCheckpoint"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod artifacts_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ArtifactsServer.
+    #[async_trait]
+    pub trait Artifacts: std::marker::Send + std::marker::Sync + 'static {
+        /// Published files of a job, in the order of their tasks.
+        async fn list_artifacts(
+            &self,
+            request: tonic::Request<super::ListArtifactsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListArtifactsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the GetArtifact method.
+        type GetArtifactStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::GetArtifactResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// One published file, in chunks.
+        async fn get_artifact(
+            &self,
+            request: tonic::Request<super::GetArtifactRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::GetArtifactStream>,
+            tonic::Status,
+        >;
+        /// A worker's upload of one file of its attempt. The first message carries the header, the rest bytes.
+        async fn put_artifact(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::PutArtifactRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutArtifactResponse>,
+            tonic::Status,
+        >;
+        /// A worker's upload of a step of its render, that another attempt of the task can go on from; the header's path is
+        /// `{step}.safetensors`. Older steps go.
+        async fn put_checkpoint(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::PutArtifactRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutArtifactResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the GetCheckpoint method.
+        type GetCheckpointStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::GetArtifactResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A step of a task's earlier attempts, in chunks; NOT_FOUND where there is none.
+        async fn get_checkpoint(
+            &self,
+            request: tonic::Request<super::GetCheckpointRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::GetCheckpointStream>,
+            tonic::Status,
+        >;
+    }
+    #[derive(Debug)]
+    pub struct ArtifactsServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ArtifactsServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ArtifactsServer<T>
+    where
+        T: Artifacts,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/croft.v1.Artifacts/ListArtifacts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListArtifactsSvc<T: Artifacts>(pub Arc<T>);
+                    impl<
+                        T: Artifacts,
+                    > tonic::server::UnaryService<super::ListArtifactsRequest>
+                    for ListArtifactsSvc<T> {
+                        type Response = super::ListArtifactsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListArtifactsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Artifacts>::list_artifacts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListArtifactsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Artifacts/GetArtifact" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetArtifactSvc<T: Artifacts>(pub Arc<T>);
+                    impl<
+                        T: Artifacts,
+                    > tonic::server::ServerStreamingService<super::GetArtifactRequest>
+                    for GetArtifactSvc<T> {
+                        type Response = super::GetArtifactResponse;
+                        type ResponseStream = T::GetArtifactStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetArtifactRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Artifacts>::get_artifact(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetArtifactSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Artifacts/PutArtifact" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutArtifactSvc<T: Artifacts>(pub Arc<T>);
+                    impl<
+                        T: Artifacts,
+                    > tonic::server::ClientStreamingService<super::PutArtifactRequest>
+                    for PutArtifactSvc<T> {
+                        type Response = super::PutArtifactResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::PutArtifactRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Artifacts>::put_artifact(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutArtifactSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Artifacts/PutCheckpoint" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutCheckpointSvc<T: Artifacts>(pub Arc<T>);
+                    impl<
+                        T: Artifacts,
+                    > tonic::server::ClientStreamingService<super::PutArtifactRequest>
+                    for PutCheckpointSvc<T> {
+                        type Response = super::PutArtifactResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::PutArtifactRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Artifacts>::put_checkpoint(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutCheckpointSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/croft.v1.Artifacts/GetCheckpoint" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetCheckpointSvc<T: Artifacts>(pub Arc<T>);
+                    impl<
+                        T: Artifacts,
+                    > tonic::server::ServerStreamingService<super::GetCheckpointRequest>
+                    for GetCheckpointSvc<T> {
+                        type Response = super::GetArtifactResponse;
+                        type ResponseStream = T::GetCheckpointStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetCheckpointRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Artifacts>::get_checkpoint(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetCheckpointSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ArtifactsServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "croft.v1.Artifacts";
+    impl<T> tonic::server::NamedService for ArtifactsServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamLogsRequest {
+    /// `jobs/{job}`, `jobs/{job}/layers/{layer}` or `jobs/{job}/layers/{layer}/tasks/{task}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// 0 for those that failed and the one that runs.
+    #[prost(uint32, tag = "2")]
+    pub attempt: u32,
+    /// Unset for all.
+    #[prost(uint32, optional, tag = "3")]
+    pub rank: ::core::option::Option<u32>,
+    /// Stay until every task named has settled; else end with what there is.
+    ///
+    /// next tag: 5
+    #[prost(bool, tag = "4")]
+    pub follow: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogChunk {
+    /// `jobs/{job}/layers/{layer}/tasks/{task}`.
+    #[prost(string, tag = "1")]
+    pub task: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub attempt: u32,
+    #[prost(uint32, tag = "3")]
+    pub rank: u32,
+    #[prost(string, tag = "4")]
+    pub worker: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub device: ::prost::alloc::string::String,
+    /// Whole lines.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub data: ::prost::bytes::Bytes,
+    /// Bytes before `data` that nobody has any more: the log is kept to its last part, and a slow reader loses some.
+    ///
+    /// next tag: 8
+    #[prost(uint64, tag = "7")]
+    pub dropped_bytes: u64,
+}
+/// The coordinator wants, or no longer wants, to hear what the ranks of an attempt on this worker say.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogWish {
+    #[prost(message, optional, tag = "1")]
+    pub attempt: ::core::option::Option<AttemptRef>,
+    /// next tag: 3
+    #[prost(bool, tag = "2")]
+    pub on: bool,
+}
+/// A piece of what a rank said for an attempt, with where it begins.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RankLog {
+    #[prost(message, optional, tag = "1")]
+    pub attempt: ::core::option::Option<AttemptRef>,
+    /// Bytes of this attempt's log before `data`.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub data: ::prost::bytes::Bytes,
+    /// Nothing more was said up to now.
+    ///
+    /// next tag: 5
+    #[prost(bool, tag = "4")]
+    pub caught_up: bool,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateJobRequest {
     /// YAML or JSON text of one job spec.
@@ -1253,6 +2046,28 @@ pub mod jobs_client {
             req.extensions_mut().insert(GrpcMethod::new("croft.v1.Jobs", "WatchJob"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// What the ranks of a job, layer or task said: of attempts that failed as it was kept, of running ones live.
+        pub async fn stream_logs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StreamLogsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::LogChunk>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/croft.v1.Jobs/StreamLogs");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("croft.v1.Jobs", "StreamLogs"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1354,6 +2169,17 @@ pub mod jobs_server {
             &self,
             request: tonic::Request<super::WatchJobRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchJobStream>, tonic::Status>;
+        /// Server streaming response type for the StreamLogs method.
+        type StreamLogsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::LogChunk, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What the ranks of a job, layer or task said: of attempts that failed as it was kept, of running ones live.
+        async fn stream_logs(
+            &self,
+            request: tonic::Request<super::StreamLogsRequest>,
+        ) -> std::result::Result<tonic::Response<Self::StreamLogsStream>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct JobsServer<T> {
@@ -2036,6 +2862,52 @@ pub mod jobs_server {
                     };
                     Box::pin(fut)
                 }
+                "/croft.v1.Jobs/StreamLogs" => {
+                    #[allow(non_camel_case_types)]
+                    struct StreamLogsSvc<T: Jobs>(pub Arc<T>);
+                    impl<
+                        T: Jobs,
+                    > tonic::server::ServerStreamingService<super::StreamLogsRequest>
+                    for StreamLogsSvc<T> {
+                        type Response = super::LogChunk;
+                        type ResponseStream = T::StreamLogsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StreamLogsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Jobs>::stream_logs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StreamLogsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -2077,732 +2949,82 @@ pub mod jobs_server {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListArtifactsRequest {
-    /// `jobs/{job}`.
+pub struct ListUsageRequest {
+    /// `shows/{show}`, `jobs/{job}`, or empty for the whole farm.
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    #[prost(uint32, tag = "2")]
+    #[prost(enumeration = "UsageGroup", tag = "2")]
+    pub group_by: i32,
+    /// Counts what ended on this day (UTC) or later; unset for all.
+    #[prost(message, optional, tag = "3")]
+    pub since_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(uint32, tag = "4")]
     pub page_size: u32,
-    /// next tag: 4
-    #[prost(string, tag = "3")]
+    /// next tag: 6
+    #[prost(string, tag = "5")]
     pub page_token: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListArtifactsResponse {
+pub struct ListUsageResponse {
     #[prost(message, repeated, tag = "1")]
-    pub artifacts: ::prost::alloc::vec::Vec<Artifact>,
+    pub usage: ::prost::alloc::vec::Vec<Usage>,
     /// next tag: 3
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetArtifactRequest {
-    /// next tag: 2
+pub struct Usage {
+    /// `shows/{show}`, `jobs/{job}` or `jobs/{job}/layers/{layer}/tasks/{task}`.
     #[prost(string, tag = "1")]
-    pub path: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetArtifactResponse {
-    /// next tag: 2
-    #[prost(bytes = "bytes", tag = "1")]
-    pub data: ::prost::bytes::Bytes,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetCheckpointRequest {
-    /// Of the task.
-    #[prost(message, optional, tag = "1")]
-    pub attempt: ::core::option::Option<AttemptRef>,
-    /// How many newer ones to leave out.
-    ///
-    /// next tag: 3
-    #[prost(uint32, tag = "2")]
-    pub skip: u32,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PutArtifactRequest {
-    #[prost(oneof = "put_artifact_request::Part", tags = "1, 2")]
-    pub part: ::core::option::Option<put_artifact_request::Part>,
-}
-/// Nested message and enum types in `PutArtifactRequest`.
-pub mod put_artifact_request {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Part {
-        #[prost(message, tag = "1")]
-        Header(super::PutArtifactHeader),
-        #[prost(bytes, tag = "2")]
-        Data(::prost::bytes::Bytes),
-    }
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PutArtifactHeader {
-    /// The fence of the attempt that made the file; an older attempt is refused.
-    #[prost(message, optional, tag = "1")]
-    pub attempt: ::core::option::Option<AttemptRef>,
-    /// next tag: 3
+    pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
-    pub path: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PutArtifactResponse {
-    /// next tag: 2
-    #[prost(message, optional, tag = "1")]
-    pub artifact: ::core::option::Option<Artifact>,
-}
-/// One attempt, with its fence.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AttemptRef {
-    #[prost(string, tag = "1")]
-    pub job: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub layer: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub task: ::prost::alloc::string::String,
-    #[prost(uint32, tag = "4")]
-    pub attempt: u32,
-    /// Minted by the coordinator for this attempt alone; whatever does not carry it is an echo.
+    pub show: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub attempts: u64,
+    /// Those that ended badly, whoever was to blame.
+    #[prost(uint64, tag = "4")]
+    pub attempts_wasted: u64,
+    /// Wall time by the devices held.
     #[prost(uint64, tag = "5")]
-    pub fence: u64,
-    /// Of a gang: which of its ranks.
+    pub device_ms: u64,
+    #[prost(uint64, tag = "6")]
+    pub device_wasted_ms: u64,
+    /// next tag: 8
+    #[prost(uint64, tag = "7")]
+    pub published_bytes: u64,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum UsageGroup {
+    /// As SHOW.
+    Unspecified = 0,
+    Show = 1,
+    Job = 2,
+    /// Of one job.
+    Task = 3,
+}
+impl UsageGroup {
+    /// String value of the enum field names used in the ProtoBuf definition.
     ///
-    /// next tag: 7
-    #[prost(uint32, tag = "6")]
-    pub rank: u32,
-}
-/// Generated client implementations.
-pub mod artifacts_client {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    use tonic::codegen::http::Uri;
-    #[derive(Debug, Clone)]
-    pub struct ArtifactsClient<T> {
-        inner: tonic::client::Grpc<T>,
-    }
-    impl ArtifactsClient<tonic::transport::Channel> {
-        /// Attempt to create a new client by connecting to a given endpoint.
-        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
-        where
-            D: TryInto<tonic::transport::Endpoint>,
-            D::Error: Into<StdError>,
-        {
-            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
-            Ok(Self::new(conn))
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "USAGE_GROUP_UNSPECIFIED",
+            Self::Show => "USAGE_GROUP_SHOW",
+            Self::Job => "USAGE_GROUP_JOB",
+            Self::Task => "USAGE_GROUP_TASK",
         }
     }
-    impl<T> ArtifactsClient<T>
-    where
-        T: tonic::client::GrpcService<tonic::body::Body>,
-        T::Error: Into<StdError>,
-        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
-        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
-    {
-        pub fn new(inner: T) -> Self {
-            let inner = tonic::client::Grpc::new(inner);
-            Self { inner }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "USAGE_GROUP_UNSPECIFIED" => Some(Self::Unspecified),
+            "USAGE_GROUP_SHOW" => Some(Self::Show),
+            "USAGE_GROUP_JOB" => Some(Self::Job),
+            "USAGE_GROUP_TASK" => Some(Self::Task),
+            _ => None,
         }
-        pub fn with_origin(inner: T, origin: Uri) -> Self {
-            let inner = tonic::client::Grpc::with_origin(inner, origin);
-            Self { inner }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> ArtifactsClient<InterceptedService<T, F>>
-        where
-            F: tonic::service::Interceptor,
-            T::ResponseBody: Default,
-            T: tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<
-                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                >,
-            >,
-            <T as tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
-        {
-            ArtifactsClient::new(InterceptedService::new(inner, interceptor))
-        }
-        /// Compress requests with the given encoding.
-        ///
-        /// This requires the server to support it otherwise it might respond with an
-        /// error.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.send_compressed(encoding);
-            self
-        }
-        /// Enable decompressing responses.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.accept_compressed(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_decoding_message_size(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_encoding_message_size(limit);
-            self
-        }
-        /// Published files of a job, in the order of their tasks.
-        pub async fn list_artifacts(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ListArtifactsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListArtifactsResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/croft.v1.Artifacts/ListArtifacts",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("croft.v1.Artifacts", "ListArtifacts"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// One published file, in chunks.
-        pub async fn get_artifact(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetArtifactRequest>,
-        ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::GetArtifactResponse>>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/croft.v1.Artifacts/GetArtifact",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("croft.v1.Artifacts", "GetArtifact"));
-            self.inner.server_streaming(req, path, codec).await
-        }
-        /// A worker's upload of one file of its attempt. The first message carries the header, the rest bytes.
-        pub async fn put_artifact(
-            &mut self,
-            request: impl tonic::IntoStreamingRequest<
-                Message = super::PutArtifactRequest,
-            >,
-        ) -> std::result::Result<
-            tonic::Response<super::PutArtifactResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/croft.v1.Artifacts/PutArtifact",
-            );
-            let mut req = request.into_streaming_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("croft.v1.Artifacts", "PutArtifact"));
-            self.inner.client_streaming(req, path, codec).await
-        }
-        /// A worker's upload of a step of its render, that another attempt of the task can go on from; the header's path is
-        /// `{step}.safetensors`. Older steps go.
-        pub async fn put_checkpoint(
-            &mut self,
-            request: impl tonic::IntoStreamingRequest<
-                Message = super::PutArtifactRequest,
-            >,
-        ) -> std::result::Result<
-            tonic::Response<super::PutArtifactResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/croft.v1.Artifacts/PutCheckpoint",
-            );
-            let mut req = request.into_streaming_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("croft.v1.Artifacts", "PutCheckpoint"));
-            self.inner.client_streaming(req, path, codec).await
-        }
-        /// A step of a task's earlier attempts, in chunks; NOT_FOUND where there is none.
-        pub async fn get_checkpoint(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetCheckpointRequest>,
-        ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::GetArtifactResponse>>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/croft.v1.Artifacts/GetCheckpoint",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("croft.v1.Artifacts", "GetCheckpoint"));
-            self.inner.server_streaming(req, path, codec).await
-        }
-    }
-}
-/// Generated server implementations.
-pub mod artifacts_server {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    /// Generated trait containing gRPC methods that should be implemented for use with ArtifactsServer.
-    #[async_trait]
-    pub trait Artifacts: std::marker::Send + std::marker::Sync + 'static {
-        /// Published files of a job, in the order of their tasks.
-        async fn list_artifacts(
-            &self,
-            request: tonic::Request<super::ListArtifactsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListArtifactsResponse>,
-            tonic::Status,
-        >;
-        /// Server streaming response type for the GetArtifact method.
-        type GetArtifactStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::GetArtifactResponse, tonic::Status>,
-            >
-            + std::marker::Send
-            + 'static;
-        /// One published file, in chunks.
-        async fn get_artifact(
-            &self,
-            request: tonic::Request<super::GetArtifactRequest>,
-        ) -> std::result::Result<
-            tonic::Response<Self::GetArtifactStream>,
-            tonic::Status,
-        >;
-        /// A worker's upload of one file of its attempt. The first message carries the header, the rest bytes.
-        async fn put_artifact(
-            &self,
-            request: tonic::Request<tonic::Streaming<super::PutArtifactRequest>>,
-        ) -> std::result::Result<
-            tonic::Response<super::PutArtifactResponse>,
-            tonic::Status,
-        >;
-        /// A worker's upload of a step of its render, that another attempt of the task can go on from; the header's path is
-        /// `{step}.safetensors`. Older steps go.
-        async fn put_checkpoint(
-            &self,
-            request: tonic::Request<tonic::Streaming<super::PutArtifactRequest>>,
-        ) -> std::result::Result<
-            tonic::Response<super::PutArtifactResponse>,
-            tonic::Status,
-        >;
-        /// Server streaming response type for the GetCheckpoint method.
-        type GetCheckpointStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::GetArtifactResponse, tonic::Status>,
-            >
-            + std::marker::Send
-            + 'static;
-        /// A step of a task's earlier attempts, in chunks; NOT_FOUND where there is none.
-        async fn get_checkpoint(
-            &self,
-            request: tonic::Request<super::GetCheckpointRequest>,
-        ) -> std::result::Result<
-            tonic::Response<Self::GetCheckpointStream>,
-            tonic::Status,
-        >;
-    }
-    #[derive(Debug)]
-    pub struct ArtifactsServer<T> {
-        inner: Arc<T>,
-        accept_compression_encodings: EnabledCompressionEncodings,
-        send_compression_encodings: EnabledCompressionEncodings,
-        max_decoding_message_size: Option<usize>,
-        max_encoding_message_size: Option<usize>,
-    }
-    impl<T> ArtifactsServer<T> {
-        pub fn new(inner: T) -> Self {
-            Self::from_arc(Arc::new(inner))
-        }
-        pub fn from_arc(inner: Arc<T>) -> Self {
-            Self {
-                inner,
-                accept_compression_encodings: Default::default(),
-                send_compression_encodings: Default::default(),
-                max_decoding_message_size: None,
-                max_encoding_message_size: None,
-            }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> InterceptedService<Self, F>
-        where
-            F: tonic::service::Interceptor,
-        {
-            InterceptedService::new(Self::new(inner), interceptor)
-        }
-        /// Enable decompressing requests with the given encoding.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.accept_compression_encodings.enable(encoding);
-            self
-        }
-        /// Compress responses with the given encoding, if the client supports it.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.send_compression_encodings.enable(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.max_decoding_message_size = Some(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.max_encoding_message_size = Some(limit);
-            self
-        }
-    }
-    impl<T, B> tonic::codegen::Service<http::Request<B>> for ArtifactsServer<T>
-    where
-        T: Artifacts,
-        B: Body + std::marker::Send + 'static,
-        B::Error: Into<StdError> + std::marker::Send + 'static,
-    {
-        type Response = http::Response<tonic::body::Body>;
-        type Error = std::convert::Infallible;
-        type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(
-            &mut self,
-            _cx: &mut Context<'_>,
-        ) -> Poll<std::result::Result<(), Self::Error>> {
-            Poll::Ready(Ok(()))
-        }
-        fn call(&mut self, req: http::Request<B>) -> Self::Future {
-            match req.uri().path() {
-                "/croft.v1.Artifacts/ListArtifacts" => {
-                    #[allow(non_camel_case_types)]
-                    struct ListArtifactsSvc<T: Artifacts>(pub Arc<T>);
-                    impl<
-                        T: Artifacts,
-                    > tonic::server::UnaryService<super::ListArtifactsRequest>
-                    for ListArtifactsSvc<T> {
-                        type Response = super::ListArtifactsResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ListArtifactsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Artifacts>::list_artifacts(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ListArtifactsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/croft.v1.Artifacts/GetArtifact" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetArtifactSvc<T: Artifacts>(pub Arc<T>);
-                    impl<
-                        T: Artifacts,
-                    > tonic::server::ServerStreamingService<super::GetArtifactRequest>
-                    for GetArtifactSvc<T> {
-                        type Response = super::GetArtifactResponse;
-                        type ResponseStream = T::GetArtifactStream;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::ResponseStream>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetArtifactRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Artifacts>::get_artifact(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetArtifactSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.server_streaming(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/croft.v1.Artifacts/PutArtifact" => {
-                    #[allow(non_camel_case_types)]
-                    struct PutArtifactSvc<T: Artifacts>(pub Arc<T>);
-                    impl<
-                        T: Artifacts,
-                    > tonic::server::ClientStreamingService<super::PutArtifactRequest>
-                    for PutArtifactSvc<T> {
-                        type Response = super::PutArtifactResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<
-                                tonic::Streaming<super::PutArtifactRequest>,
-                            >,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Artifacts>::put_artifact(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = PutArtifactSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.client_streaming(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/croft.v1.Artifacts/PutCheckpoint" => {
-                    #[allow(non_camel_case_types)]
-                    struct PutCheckpointSvc<T: Artifacts>(pub Arc<T>);
-                    impl<
-                        T: Artifacts,
-                    > tonic::server::ClientStreamingService<super::PutArtifactRequest>
-                    for PutCheckpointSvc<T> {
-                        type Response = super::PutArtifactResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<
-                                tonic::Streaming<super::PutArtifactRequest>,
-                            >,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Artifacts>::put_checkpoint(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = PutCheckpointSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.client_streaming(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/croft.v1.Artifacts/GetCheckpoint" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetCheckpointSvc<T: Artifacts>(pub Arc<T>);
-                    impl<
-                        T: Artifacts,
-                    > tonic::server::ServerStreamingService<super::GetCheckpointRequest>
-                    for GetCheckpointSvc<T> {
-                        type Response = super::GetArtifactResponse;
-                        type ResponseStream = T::GetCheckpointStream;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::ResponseStream>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetCheckpointRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Artifacts>::get_checkpoint(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetCheckpointSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.server_streaming(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                _ => {
-                    Box::pin(async move {
-                        let mut response = http::Response::new(
-                            tonic::body::Body::default(),
-                        );
-                        let headers = response.headers_mut();
-                        headers
-                            .insert(
-                                tonic::Status::GRPC_STATUS,
-                                (tonic::Code::Unimplemented as i32).into(),
-                            );
-                        headers
-                            .insert(
-                                http::header::CONTENT_TYPE,
-                                tonic::metadata::GRPC_CONTENT_TYPE,
-                            );
-                        Ok(response)
-                    })
-                }
-            }
-        }
-    }
-    impl<T> Clone for ArtifactsServer<T> {
-        fn clone(&self) -> Self {
-            let inner = self.inner.clone();
-            Self {
-                inner,
-                accept_compression_encodings: self.accept_compression_encodings,
-                send_compression_encodings: self.send_compression_encodings,
-                max_decoding_message_size: self.max_decoding_message_size,
-                max_encoding_message_size: self.max_encoding_message_size,
-            }
-        }
-    }
-    /// Generated gRPC service name
-    pub const SERVICE_NAME: &str = "croft.v1.Artifacts";
-    impl<T> tonic::server::NamedService for ArtifactsServer<T> {
-        const NAME: &'static str = SERVICE_NAME;
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3535,6 +3757,28 @@ pub mod farm_client {
                 .insert(GrpcMethod::new("croft.v1.Farm", "ListAuditEvents"));
             self.inner.unary(req, path, codec).await
         }
+        /// Device time, attempts and bytes, by show, job or task. Of attempts that have ended.
+        pub async fn list_usage(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListUsageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListUsageResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/croft.v1.Farm/ListUsage");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("croft.v1.Farm", "ListUsage"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3614,6 +3858,14 @@ pub mod farm_server {
             request: tonic::Request<super::ListAuditEventsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListAuditEventsResponse>,
+            tonic::Status,
+        >;
+        /// Device time, attempts and bytes, by show, job or task. Of attempts that have ended.
+        async fn list_usage(
+            &self,
+            request: tonic::Request<super::ListUsageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListUsageResponse>,
             tonic::Status,
         >;
     }
@@ -4213,6 +4465,49 @@ pub mod farm_server {
                     };
                     Box::pin(fut)
                 }
+                "/croft.v1.Farm/ListUsage" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListUsageSvc<T: Farm>(pub Arc<T>);
+                    impl<T: Farm> tonic::server::UnaryService<super::ListUsageRequest>
+                    for ListUsageSvc<T> {
+                        type Response = super::ListUsageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListUsageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Farm>::list_usage(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListUsageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -4255,7 +4550,7 @@ pub mod farm_server {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkerMessage {
-    #[prost(oneof = "worker_message::What", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "worker_message::What", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub what: ::core::option::Option<worker_message::What>,
 }
 /// Nested message and enum types in `WorkerMessage`.
@@ -4282,6 +4577,8 @@ pub mod worker_message {
         Nimby(super::NimbyLock),
         #[prost(message, tag = "9")]
         Address(super::RankAddress),
+        #[prost(message, tag = "10")]
+        Log(super::RankLog),
     }
 }
 /// Where a rank of a gang can be reached by the others; said until the coordinator answers with all of them.
@@ -4350,9 +4647,27 @@ pub struct DeviceInfo {
     #[prost(string, repeated, tag = "6")]
     pub resident_models: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-/// next tag: 1
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Heartbeat {
+    /// How its devices are, those that have a rank.
+    ///
+    /// next tag: 2
+    #[prost(message, repeated, tag = "1")]
+    pub devices: ::prost::alloc::vec::Vec<DeviceFigures>,
+}
+/// What one device's rank takes of the machine, for the coordinator's metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Heartbeat {}
+pub struct DeviceFigures {
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    #[prost(uint64, tag = "2")]
+    pub memory_used_bytes: u64,
+    /// The most that this rank has held.
+    ///
+    /// next tag: 4
+    #[prost(uint64, tag = "3")]
+    pub memory_peak_bytes: u64,
+}
 /// next tag: 1
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Goodbye {}
@@ -4364,9 +4679,13 @@ pub struct AttemptProgress {
     pub stage: i32,
     #[prost(uint32, tag = "3")]
     pub step: u32,
-    /// next tag: 5
     #[prost(uint32, tag = "4")]
     pub steps: u32,
+    /// Of a denoise step that follows another: how long it took, microseconds. 0 for none.
+    ///
+    /// next tag: 6
+    #[prost(uint64, tag = "5")]
+    pub step_us: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AttemptDone {
@@ -4383,9 +4702,13 @@ pub struct AttemptDone {
 pub struct AttemptFailed {
     #[prost(message, optional, tag = "1")]
     pub attempt: ::core::option::Option<AttemptRef>,
-    /// next tag: 3
     #[prost(message, optional, tag = "2")]
     pub failure: ::core::option::Option<Failure>,
+    /// The last that its rank said, as text: kept with the attempt, for when the worker is gone.
+    ///
+    /// next tag: 4
+    #[prost(bytes = "bytes", tag = "3")]
+    pub log: ::prost::bytes::Bytes,
 }
 /// A device's residency changed: a rank came up, loaded another model, or went away.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4398,7 +4721,7 @@ pub struct DeviceReport {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CoordinatorMessage {
-    #[prost(oneof = "coordinator_message::What", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "coordinator_message::What", tags = "1, 2, 3, 4, 5, 6")]
     pub what: ::core::option::Option<coordinator_message::What>,
 }
 /// Nested message and enum types in `CoordinatorMessage`.
@@ -4419,6 +4742,8 @@ pub mod coordinator_message {
         /// All ranks of a gang can be reached.
         #[prost(message, tag = "5")]
         Join(super::GangJoin),
+        #[prost(message, tag = "6")]
+        LogWish(super::LogWish),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4479,9 +4804,13 @@ pub struct Assignment {
     /// Of a gang: known to its ranks alone.
     #[prost(bytes = "bytes", tag = "9")]
     pub gang_token: ::prost::bytes::Bytes,
-    /// next tag: 11
     #[prost(enumeration = "SplitMode", tag = "10")]
     pub mode: i32,
+    /// Where its spans belong, as W3C `traceparent`; empty for nowhere.
+    ///
+    /// next tag: 12
+    #[prost(string, tag = "11")]
+    pub traceparent: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Revoke {
@@ -5424,10 +5753,13 @@ pub struct RankRender {
     #[prost(uint64, tag = "8")]
     pub checkpoint_ms: u64,
     /// It is one of several that render together.
-    ///
-    /// next tag: 10
     #[prost(message, optional, tag = "9")]
     pub gang: ::core::option::Option<RankGang>,
+    /// The trace that its attempt belongs to, for its log lines; a rank has no network and exports nothing.
+    ///
+    /// next tag: 11
+    #[prost(string, tag = "10")]
+    pub traceparent: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RankCancel {

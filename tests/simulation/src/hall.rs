@@ -127,7 +127,8 @@ impl Hall {
     pub fn submit(&mut self, plan: Plan) -> JobId {
         self.requests += 1;
         let request_id = format!("request-{}", self.requests);
-        self.tell(Event::JobSubmitted { request_id: request_id.clone(), plan: Box::new(plan) });
+        let trace = String::new();
+        self.tell(Event::JobSubmitted { request_id: request_id.clone(), plan: Box::new(plan), trace });
         self.farm.request(&request_id).expect("a submission is answered")
     }
 

@@ -121,6 +121,7 @@ impl World {
             Ask::Submit { request } => Event::JobSubmitted {
                 request_id: request_id(request),
                 plan: Box::new(self.catalogue.plans[self.people.requests[request].plan].clone()),
+                trace: String::new(),
             },
             Ask::Wish(event) => *event,
         };
@@ -278,7 +279,7 @@ fn unlocked(worker: &WorkerId, lock: LockKind) -> Event {
 
 fn words(event: &Event) -> String {
     match event {
-        Event::JobSubmitted { request_id, plan } => {
+        Event::JobSubmitted { request_id, plan, .. } => {
             format!("{request_id}: submit a job of show {}", plan.show())
         }
         other => format!("{other:?}"),

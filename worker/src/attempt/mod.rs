@@ -28,6 +28,7 @@ use crate::{
     scratch::Scratch,
     sidecar::Circumstances,
     target::Target,
+    trace::Tale,
 };
 
 /// What a rank gets to end its step after a cancel.
@@ -55,6 +56,7 @@ pub(crate) struct Bench<'a> {
     /// The address of this machine on which ranks elsewhere reach it.
     pub(crate) gang_address: IpAddr,
     pub(crate) joins: &'a watch::Receiver<Option<GangJoin>>,
+    pub(crate) tale: &'a Tale,
 }
 
 /// How an attempt ended.
@@ -101,6 +103,7 @@ impl Bench<'_> {
                 return Err(failure);
             }
         };
+        self.tale.storing();
         let circumstances = Circumstances {
             worker: self.worker,
             device: self.device.to_string(),
@@ -139,6 +142,7 @@ impl Bench<'_> {
             checkpoint_ms: if self.rank == 0 { self.checkpoint_ms } else { 0 },
             gang: self.gang(assignment),
             recipe: assignment.recipe.clone(),
+            traceparent: assignment.traceparent.clone(),
             scratch: folder.display().to_string(),
             job: attempt.job.clone(),
             task: format!("{}/{}", attempt.layer, attempt.task),
@@ -158,8 +162,9 @@ impl Bench<'_> {
                 said = render.next() => match said {
                     Some(from_rank::What::Progress(progress)) => {
                         moved = Instant::now();
+                        let step_us = self.tale.heard(&progress);
                         // A queue that is full loses a step, which the next one makes good.
-                        let _ = self.said.try_send(convert::progress(attempt, &progress));
+                        let _ = self.said.try_send(convert::progress(attempt, &progress, step_us));
                     }
                     Some(from_rank::What::Done(done)) => {
                         // Nobody wants a clip that was finished between its revoke and the end of its last step.

@@ -67,7 +67,7 @@ impl Bench<'_> {
         let count = |files: usize| u32::try_from(files).unwrap_or(u32::MAX);
         let at = RankProgress { stage: Stage::Save.into(), step: count(saved), steps: count(files), id: 0 };
         // As with steps: the next one makes good for a lost one.
-        let _ = self.said.try_send(convert::progress(attempt, &at));
+        let _ = self.said.try_send(convert::progress(attempt, &at, 0));
     }
 
     fn unsaved(&self, error: &Error) -> Failure {

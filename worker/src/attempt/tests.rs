@@ -2,17 +2,23 @@
 
 use std::{path::Path, sync::Arc};
 
+use croft_proto::trace::Traces;
 use croft_proto::v1::{OutputPlan, RankCancel, Recipe, to_rank};
 use futures::StreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory};
 
 use super::*;
+use crate::logs::Logs;
 use crate::rank::Program;
 use crate::told::{done, listen, listen_to, ready, script, stay, step, write};
 
 /// What `sh ARGS…` is started from.
 fn sh(args: &[String]) -> Program<'_> {
     Program { program: Path::new("sh"), args, environment: &[] }
+}
+
+fn logs(scratch: &Scratch) -> Arc<Logs> {
+    Arc::new(Logs::new(scratch.logs()))
 }
 
 struct House {
@@ -43,7 +49,8 @@ impl House {
     /// The ending, whether the rank stayed warm, and what was told meanwhile.
     async fn run(&mut self, lines: &[String], assignment: Assignment) -> (Ending, bool, Vec<WorkerMessage>) {
         let args = script(lines);
-        let rank = Rank::start(sh(&args), 1, 0, &self.scratch, false).await.expect("sh starts");
+        let logs = logs(&self.scratch);
+        let rank = Rank::start(sh(&args), 1, 0, &self.scratch, &logs, false).await.expect("sh starts");
         let (said, mut heard) = mpsc::channel(16);
         let target = Target::Store(Arc::clone(&self.store));
         let bench = Bench {
@@ -58,6 +65,7 @@ impl House {
             rank: 0,
             gang_address: std::net::Ipv4Addr::LOCALHOST.into(),
             joins: &self.joins,
+            tale: &Tale::begin(&Traces::default(), &assignment),
         };
         let ending = bench.run(Arc::clone(&rank), &assignment, &mut self.revokes).await;
         drop(said);
@@ -191,7 +199,7 @@ async fn a_file_that_a_rank_did_not_write_is_nobody_elses_fault() {
 async fn a_rank_that_does_not_start_says_why() {
     let house = House::new();
     let args = script(&["echo no such library >&2; exit 3".to_owned()]);
-    let start = Rank::start(sh(&args), 1, 0, &house.scratch, false).await;
+    let start = Rank::start(sh(&args), 1, 0, &house.scratch, &logs(&house.scratch), false).await;
     let why = start.expect_err("it ends at once").to_string();
     assert_eq!(why, "it ended with code 3; it said: no such library");
 }

@@ -34,6 +34,7 @@ impl House {
         let (say, said) = mpsc::channel(8);
         let (tell, progress) = mpsc::channel(8);
         let shutdown = CancellationToken::new();
+        let eyes = Arc::new(Eyes::new(scratch.logs(), croft_proto::trace::Traces::default()));
         let device = Device {
             index: 0,
             worker: "ws-1".into(),
@@ -46,6 +47,7 @@ impl House {
             shutdown: shutdown.clone(),
             checkpoint_ms: 0,
             gang_address: std::net::Ipv4Addr::LOCALHOST.into(),
+            eyes,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(device.run(inbox));

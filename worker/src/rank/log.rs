@@ -6,10 +6,12 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+
+use crate::logs::Logs;
 
 /// A file that would grow beyond this becomes the `.old` one, and what was `.old` goes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -22,6 +24,7 @@ const LINES_KEPT: usize = 8;
 #[derive(Debug)]
 pub(super) struct Log {
     device: u32,
+    logs: Arc<Logs>,
     inner: Mutex<Inner>,
 }
 
@@ -34,11 +37,12 @@ struct Inner {
 }
 
 impl Log {
-    /// Appends to `folder/rank-DEVICE.log`.
-    pub(super) fn open(folder: &Path, device: u32) -> Self {
-        let path = folder.join(format!("rank-{device}.log"));
+    /// Appends to `rank-DEVICE.log` in the folder of `logs`, which hears all lines.
+    pub(super) fn open(logs: &Arc<Logs>, device: u32) -> Self {
+        let path = logs.folder().join(format!("rank-{device}.log"));
         let file = appending(&path).inspect_err(|error| unwritable(&path, error)).ok();
-        Self { device, inner: Mutex::new(Inner { path, file, last: VecDeque::new() }) }
+        let inner = Mutex::new(Inner { path, file, last: VecDeque::new() });
+        Self { device, logs: Arc::clone(logs), inner }
     }
 
     /// Takes lines until the stream ends.
@@ -63,6 +67,7 @@ impl Log {
 
     fn line(&self, line: &str) {
         tracing::info!(target: "croft_rank", device = self.device, rank = 0, "{line}");
+        self.logs.line(self.device, line);
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.write(line);
         if inner.last.len() == LINES_KEPT {
@@ -111,7 +116,7 @@ mod tests {
     #[tokio::test]
     async fn a_line_without_an_end_or_of_no_text_is_taken_in_pieces() {
         let dir = tempfile::tempdir().expect("scratch");
-        let log = Log::open(dir.path(), 3);
+        let log = Log::open(&Arc::new(Logs::new(dir.path())), 3);
         let mut said = vec![0xff; 3 * LINE_BYTES_MAX as usize];
         said.extend(b"\nlast words");
         log.read(&said[..]).await;
@@ -128,7 +133,7 @@ mod tests {
     #[test]
     fn a_log_keeps_to_its_size() {
         let dir = tempfile::tempdir().expect("scratch");
-        let log = Log::open(dir.path(), 0);
+        let log = Log::open(&Arc::new(Logs::new(dir.path())), 0);
         let line = "x".repeat(LINE_BYTES_MAX as usize - 1);
         let lines = 3 * FILE_BYTES_MAX / LINE_BYTES_MAX;
         for _ in 0..lines {

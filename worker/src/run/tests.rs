@@ -102,6 +102,7 @@ impl House {
             target: watch::channel(None).0,
             running: std::collections::BTreeMap::new(),
             journal: Journal::default(),
+            eyes: Arc::new(Eyes::new(std::path::Path::new("logs"), croft_proto::trace::Traces::default())),
         };
         let shutdown = CancellationToken::new();
         let mut worker = JoinSet::new();

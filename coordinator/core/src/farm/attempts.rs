@@ -280,7 +280,8 @@ impl Farm {
         task.published = published.map(Box::new);
         task.failure = None;
         task.avoid = None;
-        if let Some(live) = task.end(now, None) {
+        let ended = task.end(now, None);
+        if let Some(live) = &ended {
             job.device_ms += live.device_ms(now);
             for seat in &live.seats {
                 self.avoided.succeeded(&id.job, &model, &seat.device);
@@ -292,6 +293,9 @@ impl Farm {
                     device.praised();
                 }
             }
+        }
+        if let Some(live) = ended {
+            self.count(now, attempt, &live, None);
         }
         if !mutant::on(Mutant::SuccessUnwritten) {
             self.changed(id);

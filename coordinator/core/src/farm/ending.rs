@@ -108,6 +108,7 @@ impl Farm {
         let task = layer.touch(id.task);
         let live = task.end(now, Some(failure.clone())).expect("it was just found");
         job.device_ms += live.device_ms(now);
+        let told = failure.clone();
         let verdict = if cancelled { Verdict::Cancel } else { failure.cause.verdict() };
         match verdict {
             Verdict::Fail => {
@@ -144,6 +145,7 @@ impl Farm {
                 }
             }
         }
+        self.count(now, attempt, &live, Some(&told));
         self.out.commands.push(Command::Collect { prefix });
         self.changed(id);
         if self.task_state(id).is_some_and(TaskState::settled) {

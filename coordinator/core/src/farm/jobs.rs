@@ -14,13 +14,14 @@ use crate::{
 use super::Farm;
 
 impl Farm {
-    pub(super) fn job_submitted(&mut self, now: Time, request_id: String, plan: Plan) {
+    pub(super) fn job_submitted(&mut self, now: Time, request_id: String, plan: Plan, trace: String) {
         if let Some(job) = self.requests.get(&request_id) {
             self.out.updates.push(Update::Accepted { request_id, job: job.clone() });
             return;
         }
         let id = self.free_name(plan.name());
-        let job = Job::new(plan, request_id.clone(), self.submissions, now);
+        let mut job = Job::new(plan, request_id.clone(), self.submissions, now);
+        job.trace = trace;
         self.shows.entry(job.plan.show().to_owned()).or_default();
         self.submissions += 1;
         let layers = job.layers.len() as u32;
@@ -57,6 +58,7 @@ impl Farm {
         let job = self.jobs.remove(&id).expect("it was just found");
         self.requests.remove(&job.request_id);
         self.avoided.drop_job(&id);
+        self.keep_usage(&job);
         self.out.forgotten.push(record::job_key(&id));
         for (at, layer) in job.layers.iter().enumerate() {
             let chunks: std::collections::BTreeSet<_> = layer

@@ -10,14 +10,14 @@ use crate::{
     job::Job,
     mutant::{self, Mutant},
     plan::Plan,
-    record::{self, Error, Records},
+    record::{self, Error, Records, ShowRecord},
     show::Show,
     time::Time,
     view::{TaskState, WorkerState},
     worker::{Busy, Device, Held, Worker},
 };
 
-use super::{Config, Farm};
+use super::{Config, Farm, usage};
 
 impl Farm {
     /// The farm that `records` tell of, at `now`. `fence_seed` as for [`Farm::new`]; the stored bound counts as well.
@@ -35,7 +35,8 @@ impl Farm {
         farm.checked = now;
         farm.aged = now;
         for (name, record) in records.shows {
-            let show = Show { settings: record.settings, set: true, ..Show::default() };
+            let ShowRecord { settings, set, forgotten, .. } = record;
+            let show = Show { settings, set, forgotten, ..Show::default() };
             farm.shows.insert(name, show);
         }
         farm.limits = records.limits.into_iter().map(|(name, record)| (name, record.max)).collect();
@@ -100,6 +101,9 @@ impl Farm {
         let ended = job.layers.iter().flat_map(|layer| layer.tasks.values()).flat_map(|task| &task.ended);
         let spent: u64 = ended.map(|e| e.ended.since(e.started) * u64::from(e.ranks)).sum();
         job.device_ms = job.device_ms.max(spent);
+        for task in job.layers.iter().flat_map(|layer| layer.tasks.values()) {
+            job.used.add_all(&usage::used(task));
+        }
         let (mut live, mut waiting) = (Vec::new(), Vec::new());
         for (at, layer) in job.layers.iter_mut().enumerate() {
             for (task, known) in &mut layer.tasks {
@@ -202,6 +206,7 @@ fn recovered_job(id: &JobId, record: record::JobRecord, now: Time) -> Result<Job
     job.paused = record.paused;
     job.priority = record.priority.min(100);
     job.device_ms = record.device_ms;
+    job.trace = record.trace;
     for (layer, rest) in job.layers.iter_mut().zip(record.rest) {
         layer.rest = rest.map(Into::into);
     }

@@ -1,7 +1,7 @@
 //! Answers to questions. Nothing here changes anything.
 
 use crate::{
-    ids::{AttemptId, JobId, SessionId, TaskId},
+    ids::{AttemptId, DeviceId, JobId, SessionId, TaskId},
     job::{Job, Layer},
     model_card::ModelCard,
     plan::Plan,
@@ -51,6 +51,28 @@ impl Farm {
     pub fn name(&self, id: &TaskId) -> Option<String> {
         let layer = self.jobs.get(&id.job)?.plan.layers().get(id.layer as usize)?;
         Some(format!("{}/{}/{:04}", id.job, layer.name, id.task + 1))
+    }
+
+    /// `cpu`, `nvidia` …
+    #[must_use]
+    pub fn device_kind(&self, id: &DeviceId) -> Option<&str> {
+        Some(&self.workers.get(&id.worker)?.devices.get(&id.index)?.info.kind)
+    }
+
+    /// The kind of device that rank 0 of a live attempt is on.
+    #[must_use]
+    pub fn kind_of(&self, attempt: &AttemptId) -> Option<&str> {
+        let layer = self.jobs.get(&attempt.task.job)?.layers.get(attempt.task.layer as usize)?;
+        let live = layer.tasks.get(&attempt.task.task)?.live.as_ref()?;
+        self.device_kind(live.device())
+    }
+
+    /// The attempt of a task that runs or is being published.
+    #[must_use]
+    pub fn live_attempt(&self, id: &TaskId) -> Option<AttemptId> {
+        let task = self.jobs.get(&id.job)?.layers.get(id.layer as usize)?.tasks.get(&id.task)?;
+        let live = task.live.as_ref()?;
+        Some(AttemptId { task: id.clone(), number: live.number, fence: live.fence })
     }
 
     /// By rank, the streams over which a live attempt reports.

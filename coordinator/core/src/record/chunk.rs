@@ -12,6 +12,7 @@ use crate::{
     step::{Artifact, Published, Stage, Times, Write},
     task::{Ended, Live, Seat, Task},
     time::Time,
+    usage::Days,
     view::TaskState,
 };
 
@@ -49,6 +50,8 @@ pub(crate) struct TaskRecord {
     yielded: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     attempts: Vec<Ended>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    older: Option<Box<Days>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     live: Option<LiveRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,6 +109,7 @@ impl TaskRecord {
             spent: task.spent.clone(),
             yielded: task.yielded,
             attempts: task.ended.clone(),
+            older: task.older.clone(),
             live: task.live.as_ref().map(|live| LiveRecord {
                 number: live.number,
                 fence: live.fence,
@@ -153,6 +157,7 @@ impl TaskRecord {
             yielded: self.yielded,
             live,
             ended: self.attempts,
+            older: self.older,
             avoid: self.avoid,
             not_before: self.not_before,
             failure: self.failure,

@@ -139,8 +139,13 @@ impl House {
     }
 
     pub(crate) fn submit_as(&mut self, request_id: &str, text: &str) -> JobId {
-        let plan = Box::new(plan(text));
-        self.happens(Event::JobSubmitted { request_id: request_id.to_owned(), plan });
+        self.submit_traced(request_id, text, "")
+    }
+
+    /// The same in a trace.
+    pub(crate) fn submit_traced(&mut self, request_id: &str, text: &str, trace: &str) -> JobId {
+        let (plan, trace) = (Box::new(plan(text)), trace.to_owned());
+        self.happens(Event::JobSubmitted { request_id: request_id.to_owned(), plan, trace });
         self.accepted.last().expect("a submission is answered").1.clone()
     }
 

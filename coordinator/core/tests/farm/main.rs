@@ -11,4 +11,5 @@ mod recovering;
 mod retrying;
 mod scheduling;
 mod sharing;
+mod usage;
 mod workers;

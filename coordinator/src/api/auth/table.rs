@@ -40,6 +40,7 @@ pub(super) const ROWS: &[Row] = &[
     changes("croft.v1.Jobs/UpdateJob", ARTIST),
     reads("croft.v1.Jobs/ExplainWait", VIEWER),
     reads("croft.v1.Jobs/WatchJob", VIEWER),
+    reads("croft.v1.Jobs/StreamLogs", VIEWER),
     reads("croft.v1.Artifacts/ListArtifacts", VIEWER),
     reads("croft.v1.Artifacts/GetArtifact", VIEWER),
     // A farm's pictures come by the thousand: the task's sidecar is their book.
@@ -58,6 +59,7 @@ pub(super) const ROWS: &[Row] = &[
     changes("croft.v1.Farm/SetLimit", WRANGLER),
     changes("croft.v1.Farm/DeleteLimit", WRANGLER),
     reads("croft.v1.Farm/ListAuditEvents", WRANGLER),
+    reads("croft.v1.Farm/ListUsage", VIEWER),
     changes("croft.v1.Dispatch/Session", Need::Worker),
     changes("croft.v1.Identity/CreateToken", WRANGLER),
     changes("croft.v1.Identity/Join", Need::Nothing),

@@ -13,7 +13,7 @@ pub(in crate::api) fn job_name(job: &JobId) -> String {
     format!("jobs/{job}")
 }
 
-pub(super) fn task_name(job: &JobId, layer: &str, task: u32) -> String {
+pub(in crate::api) fn task_name(job: &JobId, layer: &str, task: u32) -> String {
     format!("jobs/{job}/layers/{layer}/tasks/{}", task_number(task))
 }
 

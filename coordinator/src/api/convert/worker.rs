@@ -70,7 +70,12 @@ pub(crate) fn attempt_ref(farm: &Farm, attempt: &AttemptId, rank: u32) -> Option
     })
 }
 
-pub(crate) fn assignment(farm: &Farm, assignment: Assignment, gang_token: Bytes) -> Option<v1::Assignment> {
+pub(crate) fn assignment(
+    farm: &Farm,
+    assignment: Assignment,
+    gang_token: Bytes,
+    traceparent: String,
+) -> Option<v1::Assignment> {
     Some(v1::Assignment {
         attempt: Some(attempt_ref(farm, &assignment.attempt, assignment.rank)?),
         ranks: assignment.ranks,
@@ -82,6 +87,7 @@ pub(crate) fn assignment(farm: &Farm, assignment: Assignment, gang_token: Bytes)
         sidecar_json: assignment.sidecar,
         timeout_total_ms: assignment.timeout_total_ms,
         timeout_no_progress_ms: assignment.timeout_no_progress_ms,
+        traceparent,
     })
 }
 
@@ -204,12 +210,12 @@ pub(in crate::api) fn event(session: SessionId, what: What) -> Make {
                 failure: failure_from(failed.failure.unwrap_or_default()),
             })
         }
-        // Relayed without the farm: `rendezvous`.
-        What::Address(_) => Box::new(move |_| Some(Event::WorkerHeard { session })),
+        // Relayed without the farm: `rendezvous`, `logs`.
+        What::Address(_) | What::Log(_) => Box::new(move |_| Some(Event::WorkerHeard { session })),
     }
 }
 
-fn rank_of(named: Option<&v1::AttemptRef>) -> u32 {
+pub(in crate::api) fn rank_of(named: Option<&v1::AttemptRef>) -> u32 {
     named.map_or(0, |named| named.rank)
 }
 

@@ -2,6 +2,7 @@
 
 use croft_core::{
     farm::Farm,
+    time::Time,
     view::{AttemptView, JobView, Selector, TaskView},
 };
 
@@ -43,6 +44,10 @@ fn same(farm: &Farm, again: &Farm) -> Result<(), String> {
     };
     if locks(farm) != locks(again) {
         return Err(format!("workers {:?}, not {:?}", locks(again), locks(farm)));
+    }
+    let used = |farm: &Farm| (farm.usage_by_show(Time(0)), farm.usage_by_job(Time(0)));
+    if used(farm) != used(again) {
+        return Err(format!("usage {:?}, not {:?}", used(again), used(farm)));
     }
     if farm.limits() != again.limits() {
         return Err(format!("limits {:?}, not {:?}", again.limits(), farm.limits()));

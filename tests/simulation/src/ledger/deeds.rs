@@ -86,7 +86,7 @@ impl Deed {
                         deeds.push(Self::State(task.clone(), view.state));
                     }
                 }
-                Update::Job { .. } | Update::Progress { .. } => {}
+                Update::Job { .. } | Update::Progress { .. } | Update::Ended(_) => {}
             }
         }
     }

@@ -1,9 +1,13 @@
-//! Logs: the only place that installs a subscriber. They go to standard error, so that standard output stays data.
+//! Logs and traces: the only place that installs a subscriber or an exporter. Logs go to standard error, so that
+//! standard output stays data; traces go nowhere unless a collector is named.
+
+mod otlp;
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
+pub(crate) use self::otlp::Otlp;
 use crate::{
     args::LogFormat,
     exit::{Exit, Failed},
