@@ -2,15 +2,13 @@
 
 use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
-use croft_proto::v1::{
-    Assignment, AttemptRef, AttemptTimes, ExitCause, Failure, GangJoin, Revoke, WorkerMessage,
-};
+use croft_proto::v1::{Assignment, AttemptRef, ExitCause, Failure, GangJoin, Revoke, WorkerMessage};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    attempt::{After, Bench, Ending},
+    attempt::{After, Bench, Ending, Made},
     config::RankProgram,
     convert,
     rank::Rank,
@@ -118,7 +116,7 @@ impl Device {
                 }
             }
             let message = match ending {
-                Ok((artifacts, times)) => convert::done(&attempt, artifacts, times),
+                Ok(made) => convert::done(&attempt, made),
                 Err(failure) => {
                     tracing::warn!(
                         job = attempt.job,
@@ -143,7 +141,7 @@ impl Device {
     async fn attempt(&mut self, rank: &mut Option<Rank>, assignment: &Assignment) -> Ending {
         let number = assignment.attempt.as_ref().map_or(0, |attempt| attempt.rank);
         let (program, args) = match &self.program {
-            RankProgram::Noop => return Ok((Vec::new(), AttemptTimes::default())),
+            RankProgram::Noop => return Ok(Made::default()),
             RankProgram::Child { program, args } => (program, args),
         };
         let Some(target) = self.target.borrow().clone() else {

@@ -34,7 +34,7 @@ pub(crate) fn step() -> String {
 /// Says that the first render wrote `files`.
 pub(crate) fn done(files: &[&str]) -> String {
     let files = files.iter().map(|&name| name.to_owned()).collect();
-    say(What::Done(RankDone { id: 1, files, ..RankDone::default() }))
+    say(What::Done(RankDone { id: 1, files, peak_memory_bytes: 9, ..RankDone::default() }))
 }
 
 /// Stays, and does nothing any more.

@@ -2,12 +2,15 @@
 
 use std::{path::Path, time::Instant};
 
-use croft_engine::{checkpoint, parallel::Split, pipelines::Pipeline, progress::Stage, request::Request};
+use croft_engine::{
+    checkpoint, parallel::Split, pipelines::Pipeline, progress::Stage, request::Request, residency::Residency,
+};
 use croft_proto::v1::{AttemptTimes, ExitCause, RankDone, RankFailed, RankRender, RankResumed, Recipe};
 
 use crate::{
     convert, gang,
     halfway::{self, Keeper, Tells},
+    peak::Peak,
     save,
 };
 
@@ -16,8 +19,23 @@ const NOOP: &str = "builtin://noop";
 
 #[derive(Debug, Default)]
 pub(crate) struct Engine {
-    /// The model as the recipe names it, and its pipeline.
-    warm: Option<(String, Pipeline)>,
+    warm: Option<Warm>,
+}
+
+#[derive(Debug)]
+struct Warm {
+    /// As the recipe named it.
+    model: String,
+    pipeline: Pipeline,
+}
+
+impl Warm {
+    fn is(&self, recipe: &Recipe, split: &Split, residency: Residency) -> bool {
+        self.model == recipe.model
+            && self.pipeline.card().digest == recipe.model_digest
+            && self.pipeline.split() == split
+            && self.pipeline.residency() == residency
+    }
 }
 
 impl Engine {
@@ -36,14 +54,19 @@ impl Engine {
         let Some(recipe) = &render.recipe else {
             return Err(fail(ExitCause::BadSpec, "a render without a recipe", "update the worker"));
         };
+        let split = gang::split(render.gang.as_ref());
+        let residency = convert::residency(render.residency());
+        if recipe.model != NOOP {
+            // The old weights go first: two models at once may not fit.
+            self.warm.take_if(|warm| !warm.is(recipe, &split, residency));
+        }
+        let peak = Peak::begin();
         let mut times = AttemptTimes::default();
         let mut files = Vec::new();
         let mut resumed = None;
         if recipe.model != NOOP {
             let began = Instant::now();
-            let gang = render.gang.as_ref();
-            let split = gang::split(gang);
-            let pipeline = self.warm(recipe, &split, observer).map_err(|error| match error {
+            let pipeline = self.warm(recipe, &split, residency, observer).map_err(|error| match error {
                 Cold::Engine(error) => convert::failed(render.id, &error),
                 Cold::Differs { here } => fail(
                     ExitCause::ModelCorrupt,
@@ -55,7 +78,7 @@ impl Engine {
                 ),
             })?;
             times.load_ms = elapsed(began);
-            let mut group = gang::join(gang, render.id, &split, observer)?;
+            let mut group = gang::join(render.gang.as_ref(), render.id, &split, observer)?;
             let params = convert::params(recipe);
             let request = Request::from_params(
                 pipeline.card(),
@@ -75,6 +98,7 @@ impl Engine {
             let clip = pipeline
                 .render_in(&request, halfway, &mut group, &mut keeper)
                 .map_err(|error| convert::failed(render.id, &error))?;
+            times.load_ms += clip.times.load_ms as u64;
             times.encode_ms = clip.times.encode_ms as u64;
             times.denoise_ms = clip.times.denoise_ms as u64;
             times.decode_ms = clip.times.decode_ms as u64;
@@ -87,33 +111,30 @@ impl Engine {
                 times.save_ms = elapsed(began);
             }
         }
-        let peak_memory_bytes = peak_memory_bytes();
-        Ok(RankDone { id: render.id, files, times: Some(times), peak_memory_bytes, resumed })
+        Ok(RankDone { id: render.id, files, times: Some(times), peak_memory_bytes: peak.bytes(), resumed })
     }
 
-    /// The part of the recipe's model that `split` gives it, loaded unless it is the warm one.
+    /// The part of the recipe's model that `split` gives it, opened anew where none is warm.
     fn warm(
         &mut self,
         recipe: &Recipe,
         split: &Split,
+        residency: Residency,
         observer: &mut dyn Tells,
     ) -> Result<&mut Pipeline, Cold> {
-        let fits = |(model, pipeline): &(String, Pipeline)| {
-            *model == recipe.model
-                && pipeline.card().digest == recipe.model_digest
-                && pipeline.split() == split
-        };
-        if !self.warm.as_ref().is_some_and(fits) {
-            // The old weights go first: two models at once may not fit.
-            self.warm = None;
-            observer.stage(Stage::Load);
-            let card = croft_engine::card::card(&recipe.model)?;
-            if card.digest != recipe.model_digest {
-                return Err(Cold::Differs { here: card.digest });
+        let warm = match self.warm.take() {
+            Some(warm) => warm,
+            None => {
+                observer.stage(Stage::Load);
+                let card = croft_engine::card::card(&recipe.model)?;
+                if card.digest != recipe.model_digest {
+                    return Err(Cold::Differs { here: card.digest });
+                }
+                let pipeline = Pipeline::load_split(&recipe.model, card, split, residency)?;
+                Warm { model: recipe.model.clone(), pipeline }
             }
-            self.warm = Some((recipe.model.clone(), Pipeline::load_split(&recipe.model, card, split)?));
-        }
-        Ok(&mut self.warm.as_mut().expect("it was just loaded").1)
+        };
+        Ok(&mut self.warm.insert(warm).pipeline)
     }
 }
 
@@ -131,11 +152,4 @@ impl From<croft_engine::error::Error> for Cold {
 
 fn elapsed(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The most memory this process has held; 0 where the system does not say.
-fn peak_memory_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB"));
-    kib.and_then(|kib| kib.trim().parse::<u64>().ok()).unwrap_or(0) << 10
 }
