@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use croft_proto::v1::{
-    Artifact, AttemptDone, AttemptFailed, AttemptProgress, AttemptRef, AttemptTimes, DeviceFigures,
-    DeviceReport, ExitCause, Failure, Goodbye, Heartbeat, Hello, NimbyLock, RankAddress, RankFailed,
-    RankProgress, WorkerMessage, worker_message::What,
+    AttemptDone, AttemptFailed, AttemptProgress, AttemptRef, DeviceFigures, DeviceReport, ExitCause, Failure,
+    Goodbye, Heartbeat, Hello, NimbyLock, RankAddress, RankFailed, RankProgress, WorkerMessage,
+    worker_message::What,
 };
+
+use crate::attempt::Made;
 
 pub(crate) fn message(what: What) -> WorkerMessage {
     WorkerMessage { what: Some(what) }
@@ -44,8 +46,14 @@ pub(crate) fn address(attempt: &AttemptRef, address: &str) -> WorkerMessage {
     message(What::Address(RankAddress { attempt: Some(attempt.clone()), address: address.to_owned() }))
 }
 
-pub(crate) fn done(attempt: &AttemptRef, artifacts: Vec<Artifact>, times: AttemptTimes) -> WorkerMessage {
-    message(What::Done(AttemptDone { attempt: Some(attempt.clone()), artifacts, times: Some(times) }))
+pub(crate) fn done(attempt: &AttemptRef, made: Made) -> WorkerMessage {
+    let Made { artifacts, times, peak_memory_bytes } = made;
+    message(What::Done(AttemptDone {
+        attempt: Some(attempt.clone()),
+        artifacts,
+        times: Some(times),
+        peak_memory_bytes,
+    }))
 }
 
 /// With the last that its rank said.

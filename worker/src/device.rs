@@ -8,8 +8,7 @@ use std::{
 };
 
 use croft_proto::v1::{
-    Artifact, Assignment, AttemptRef, AttemptTimes, ExitCause, Failure, GangJoin, Revoke, SplitMode,
-    WorkerMessage,
+    Assignment, AttemptRef, ExitCause, Failure, GangJoin, Revoke, SplitMode, WorkerMessage,
 };
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{mpsc, watch};
@@ -17,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    attempt::{Bench, Ending},
+    attempt::{Bench, Ending, Made},
     config::RankProgram,
     convert,
     eyes::Eyes,
@@ -293,7 +292,7 @@ impl Device {
         let attempt = assignment.attempt.clone().unwrap_or_default();
         let (rank, target) = match ready {
             Ok(Some(ready)) => ready,
-            Ok(None) => return (attempt, Ok((Vec::<Artifact>::new(), AttemptTimes::default()))),
+            Ok(None) => return (attempt, Ok(Made::default())),
             Err(failure) => return (attempt, Err(failure)),
         };
         let tale = Tale::begin(&self.eyes.traces, &assignment);
@@ -334,7 +333,7 @@ impl Device {
     ) -> Result<(), mpsc::error::SendError<Said>> {
         let log = self.eyes.logs.end(self.index, &attempt);
         let message = match ending {
-            Ok((artifacts, times)) => convert::done(&attempt, artifacts, times),
+            Ok(made) => convert::done(&attempt, made),
             Err(failure) => {
                 tracing::warn!(
                     job = attempt.job,

@@ -1,7 +1,9 @@
 //! The sidecar: everything about one output that its bytes do not say. The fixed part comes from the coordinator, the
 //! rest is known here.
 
-use croft_proto::v1::{Artifact, Assignment, AttemptTimes, RankResumed, Recipe, SplitMode, param_value};
+use croft_proto::v1::{
+    Artifact, Assignment, AttemptTimes, RankResumed, Recipe, Residency, SplitMode, param_value,
+};
 use serde_json::{Map, Value, json};
 
 /// What the coordinator looks for under an attempt's prefix.
@@ -42,6 +44,7 @@ pub(crate) fn write(
         "engine_version": at.engine_version,
         "ranks": assignment.ranks.max(1),
         "mode": mode(assignment),
+        "residency": residency(assignment),
         "artifacts": artifacts.iter().map(artifact).collect::<Vec<_>>(),
         "attempt": attempt.map_or(0, |attempt| attempt.attempt),
         "worker": at.worker,
@@ -72,6 +75,14 @@ fn mode(assignment: &Assignment) -> &'static str {
         SplitMode::Tensor | SplitMode::Unspecified => "tensor",
         SplitMode::Layers => "layers",
         SplitMode::Guidance => "guidance",
+    }
+}
+
+fn residency(assignment: &Assignment) -> &'static str {
+    match assignment.residency() {
+        Residency::Resident | Residency::Unspecified => "resident",
+        Residency::Sequential => "sequential",
+        Residency::Streamed => "streamed",
     }
 }
 
@@ -130,6 +141,7 @@ mod tests {
                 ..Recipe::default()
             }),
             sidecar_json: r#"{"job": "autumn", "axes": {"seed": "7"}}"#.to_owned(),
+            residency: Residency::Streamed.into(),
             ..Assignment::default()
         };
         let at = Circumstances {
@@ -151,6 +163,8 @@ mod tests {
         assert_eq!(sidecar["job"], "autumn");
         assert_eq!(sidecar["seed"], 7);
         assert_eq!(sidecar["params"], json!({"steps": 10, "guidance": 2.5}));
+        assert_eq!((&sidecar["ranks"], &sidecar["mode"]), (&json!(1), &json!("solo")));
+        assert_eq!(sidecar["residency"], "streamed");
         assert_eq!(sidecar["attempt"], 2);
         assert_eq!(sidecar["resumed_from"], json!({"attempt": 1, "step": 4}));
         assert_eq!(sidecar["artifacts"][0]["path"], "clips/7/0001.png");

@@ -39,7 +39,7 @@ pub(crate) fn done(files: &[&str]) -> String {
 /// Says that render `id` wrote `files`.
 pub(crate) fn done_of(id: u64, files: &[&str]) -> String {
     let files = files.iter().map(|&name| name.to_owned()).collect();
-    say(What::Done(RankDone { id, files, ..RankDone::default() }))
+    say(What::Done(RankDone { id, files, peak_memory_bytes: 9, ..RankDone::default() }))
 }
 
 /// Stays, and does nothing any more.

@@ -7,6 +7,7 @@ use croft_engine::{
     parallel::{Broken, Fault},
     progress::Stage,
     request::{Params, Value},
+    residency::Residency,
 };
 use croft_proto::v1::{self, ExitCause, RankFailed, param_value};
 
@@ -17,6 +18,14 @@ pub(crate) fn stage(stage: Stage) -> v1::Stage {
         Stage::Denoise => v1::Stage::Denoise,
         Stage::Decode => v1::Stage::Decode,
         Stage::Save => v1::Stage::Save,
+    }
+}
+
+pub(crate) fn residency(residency: v1::Residency) -> Residency {
+    match residency {
+        v1::Residency::Resident | v1::Residency::Unspecified => Residency::Resident,
+        v1::Residency::Sequential => Residency::Sequential,
+        v1::Residency::Streamed => Residency::Streamed,
     }
 }
 

@@ -20,7 +20,7 @@ use croft_proto::v1::{AttemptTimes, ExitCause, RankDone, RankFailed, RankRender,
 use crate::{
     convert, gang,
     halfway::{self, Keeper, Tells},
-    save,
+    peak, save,
 };
 
 /// The model of scheduling benchmarks: it makes nothing.
@@ -37,9 +37,24 @@ pub(crate) struct Engine {
 /// What is loaded, and how many renders use it.
 #[derive(Debug, Default)]
 struct Warm {
-    /// The model as the recipe names it, and its pipeline.
-    model: Option<(String, Arc<Pipeline>)>,
+    model: Option<Loaded>,
     renders: usize,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    /// As the recipe named it.
+    model: String,
+    pipeline: Arc<Pipeline>,
+}
+
+impl Loaded {
+    fn is(&self, recipe: &Recipe, split: &Split, residency: Residency) -> bool {
+        self.model == recipe.model
+            && self.pipeline.card().digest == recipe.model_digest
+            && self.pipeline.split() == split
+            && self.pipeline.residency() == residency
+    }
 }
 
 /// The warm model in the hands of a render.
@@ -71,14 +86,14 @@ impl Engine {
         let Some(recipe) = &render.recipe else {
             return Err(fail(ExitCause::BadSpec, "a render without a recipe", "update the worker"));
         };
+        let split = gang::split(render.gang.as_ref());
+        let residency = convert::residency(render.residency());
         let mut times = AttemptTimes::default();
         let mut files = Vec::new();
         let mut resumed = None;
         if recipe.model != NOOP {
             let began = Instant::now();
-            let gang = render.gang.as_ref();
-            let split = gang::split(gang);
-            let lent = self.warm(recipe, &split, observer).map_err(|error| match error {
+            let lent = self.warm(recipe, &split, residency, observer).map_err(|error| match error {
                 Cold::Engine(error) => convert::failed(render.id, &error),
                 Cold::Differs { here } => fail(
                     ExitCause::ModelCorrupt,
@@ -91,7 +106,7 @@ impl Engine {
             })?;
             let pipeline = &lent.pipeline;
             times.load_ms = elapsed(began);
-            let group = gang::join(gang, render.id, &split, observer)?;
+            let group = gang::join(render.gang.as_ref(), render.id, &split, observer)?;
             // From here on it has the device to itself whenever it computes, to the last file.
             let mut group = group.in_turns(&self.turns, observer.waits());
             let params = convert::params(recipe);
@@ -113,6 +128,7 @@ impl Engine {
             let clip = pipeline
                 .render_in(&request, halfway, &mut group, &mut keeper)
                 .map_err(|error| convert::failed(render.id, &error))?;
+            times.load_ms += clip.times.load_ms as u64;
             times.encode_ms = clip.times.encode_ms as u64;
             times.denoise_ms = clip.times.denoise_ms as u64;
             times.decode_ms = clip.times.decode_ms as u64;
@@ -125,35 +141,39 @@ impl Engine {
                 times.save_ms = elapsed(began);
             }
         }
-        let peak_memory_bytes = peak_memory_bytes();
-        Ok(RankDone { id: render.id, files, times: Some(times), peak_memory_bytes, resumed })
+        Ok(RankDone { id: render.id, files, times: Some(times), peak_memory_bytes: peak::bytes(), resumed })
     }
 
-    /// The part of the recipe's model that `split` gives it, loaded unless it is the warm one; then not before the renders
+    /// The part of the recipe's model that `split` gives it, opened unless it is the warm one; then not before the renders
     /// of the warm one have ended.
-    fn warm(&self, recipe: &Recipe, split: &Split, observer: &mut dyn Tells) -> Result<Lent<'_>, Cold> {
-        let fits = |(model, pipeline): &(String, Arc<Pipeline>)| {
-            *model == recipe.model
-                && pipeline.card().digest == recipe.model_digest
-                && pipeline.split() == split
-        };
+    fn warm(
+        &self,
+        recipe: &Recipe,
+        split: &Split,
+        residency: Residency,
+        observer: &mut dyn Tells,
+    ) -> Result<Lent<'_>, Cold> {
+        let fits = |loaded: &Loaded| loaded.is(recipe, split, residency);
         // Held while it loads: whoever else wants the model waits for it here.
         let mut warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
         while warm.renders > 0 && !warm.model.as_ref().is_some_and(fits) {
             warm = self.given_back.wait(warm).unwrap_or_else(PoisonError::into_inner);
         }
-        if !warm.model.as_ref().is_some_and(fits) {
-            // The old weights go first: two models at once may not fit.
-            warm.model = None;
+        // The old weights go first: two models at once may not fit.
+        warm.model.take_if(|loaded| !fits(loaded));
+        if warm.renders == 0 {
+            peak::forget();
+        }
+        if warm.model.is_none() {
             observer.stage(Stage::Load);
             let card = croft_engine::card::card(&recipe.model)?;
             if card.digest != recipe.model_digest {
                 return Err(Cold::Differs { here: card.digest });
             }
-            let pipeline = Arc::new(Pipeline::load_split(&recipe.model, card, split, Residency::Resident)?);
-            warm.model = Some((recipe.model.clone(), pipeline));
+            let pipeline = Arc::new(Pipeline::load_split(&recipe.model, card, split, residency)?);
+            warm.model = Some(Loaded { model: recipe.model.clone(), pipeline });
         }
-        let pipeline = Arc::clone(&warm.model.as_ref().expect("it was just loaded").1);
+        let pipeline = Arc::clone(&warm.model.as_ref().expect("it was just loaded").pipeline);
         warm.renders += 1;
         Ok(Lent { engine: self, pipeline })
     }
@@ -173,11 +193,4 @@ impl From<croft_engine::error::Error> for Cold {
 
 fn elapsed(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The most memory this process has held; 0 where the system does not say.
-fn peak_memory_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB"));
-    kib.and_then(|kib| kib.trim().parse::<u64>().ok()).unwrap_or(0) << 10
 }

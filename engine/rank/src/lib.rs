@@ -9,6 +9,7 @@ mod convert;
 mod engine;
 mod gang;
 mod halfway;
+mod peak;
 mod save;
 mod serve;
 mod socket;

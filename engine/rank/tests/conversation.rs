@@ -9,7 +9,7 @@ use croft_proto::{
     frame,
     v1::{
         ExitCause, FromRank, OutputPlan, ParamValue, RankCancel, RankDone, RankFailed, RankGang, RankJoin,
-        RankRender, Recipe, SplitMode, ToRank, from_rank, param_value, to_rank,
+        RankRender, Recipe, Residency, SplitMode, Stage, ToRank, from_rank, param_value, to_rank,
     },
 };
 
@@ -76,6 +76,15 @@ impl Rank {
                 from_rank::What::Ready(_) => panic!("ready twice"),
                 from_rank::What::Listens(_) => panic!("it is alone"),
             }
+        }
+    }
+
+    /// Whether the render that it was told of begins with opening its model.
+    fn opens(&mut self) -> bool {
+        let message: FromRank = frame::read(&mut self.stream).expect("whole").expect("it answers");
+        match message.what.expect("a known message") {
+            from_rank::What::Progress(progress) => progress.stage() == Stage::Load,
+            other => panic!("{other:?}"),
         }
     }
 
@@ -265,6 +274,33 @@ fn a_rank_whose_gang_broke_says_so_and_renders_with_others_again() {
         rank.ending().0.expect("it renders");
     }
     ranks.into_iter().for_each(Rank::end);
+}
+
+#[test]
+fn a_rank_has_as_much_of_a_model_in_memory_as_it_is_told_and_writes_the_same_files() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let mut rank = Rank::start();
+    let mut files = Vec::new();
+    let told = [
+        Residency::Unspecified,
+        Residency::Resident,
+        Residency::Streamed,
+        Residency::Sequential,
+        Residency::Sequential,
+    ];
+    let mut loads = Vec::new();
+    for (id, residency) in (1..).zip(told) {
+        let folder = scratch.path().join(id.to_string());
+        let render = render(id, "builtin://shapes", 2, &folder);
+        rank.say(to_rank::What::Render(RankRender { residency: residency.into(), ..render }));
+        loads.push(rank.opens());
+        let done = rank.ending().0.expect("it renders");
+        files.push(std::fs::read(folder.join("clip/0001.png")).expect("a picture"));
+        assert!(done.peak_memory_bytes > 0 || !Path::new("/proc/self/status").exists());
+    }
+    assert_eq!(loads, [true, false, true, true, false], "what is warm in the same way is kept");
+    assert!(files.iter().all(|file| *file == files[0]));
+    rank.end();
 }
 
 #[test]

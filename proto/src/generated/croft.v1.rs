@@ -195,7 +195,6 @@ impl ExitCause {
         }
     }
 }
-/// What a rank is doing.
 /// How the ranks of a gang share a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -232,6 +231,44 @@ impl SplitMode {
         }
     }
 }
+/// How much of a model a rank has in memory at once; the picture is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Residency {
+    /// Counts as resident.
+    Unspecified = 0,
+    /// All parts, from clip to clip.
+    Resident = 1,
+    /// Never two of text encoder, transformer and decoder.
+    Sequential = 2,
+    /// As sequential, and of a part's blocks two at most: the next is read while one computes.
+    Streamed = 3,
+}
+impl Residency {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RESIDENCY_UNSPECIFIED",
+            Self::Resident => "RESIDENCY_RESIDENT",
+            Self::Sequential => "RESIDENCY_SEQUENTIAL",
+            Self::Streamed => "RESIDENCY_STREAMED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RESIDENCY_UNSPECIFIED" => Some(Self::Unspecified),
+            "RESIDENCY_RESIDENT" => Some(Self::Resident),
+            "RESIDENCY_SEQUENTIAL" => Some(Self::Sequential),
+            "RESIDENCY_STREAMED" => Some(Self::Streamed),
+            _ => None,
+        }
+    }
+}
+/// What a rank is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Stage {
@@ -4694,9 +4731,13 @@ pub struct AttemptDone {
     /// Saved under the attempt's prefix, digested while streaming.
     #[prost(message, repeated, tag = "2")]
     pub artifacts: ::prost::alloc::vec::Vec<Artifact>,
-    /// next tag: 4
     #[prost(message, optional, tag = "3")]
     pub times: ::core::option::Option<AttemptTimes>,
+    /// Bytes that the rank held at most while it rendered; 0 where it does not know.
+    ///
+    /// next tag: 5
+    #[prost(uint64, tag = "4")]
+    pub peak_memory_bytes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AttemptFailed {
@@ -4806,10 +4847,15 @@ pub struct Assignment {
     pub gang_token: ::prost::bytes::Bytes,
     #[prost(enumeration = "SplitMode", tag = "10")]
     pub mode: i32,
+    #[prost(enumeration = "Residency", tag = "11")]
+    pub residency: i32,
+    /// How much of the heads each rank takes, in any unit; empty for as much each.
+    #[prost(uint32, repeated, tag = "12")]
+    pub shares: ::prost::alloc::vec::Vec<u32>,
     /// Where its spans belong, as W3C `traceparent`; empty for nowhere.
     ///
-    /// next tag: 12
-    #[prost(string, tag = "11")]
+    /// next tag: 14
+    #[prost(string, tag = "13")]
     pub traceparent: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5755,10 +5801,13 @@ pub struct RankRender {
     /// It is one of several that render together.
     #[prost(message, optional, tag = "9")]
     pub gang: ::core::option::Option<RankGang>,
+    /// A model that is warm in another way is let go of and loaded again.
+    #[prost(enumeration = "Residency", tag = "10")]
+    pub residency: i32,
     /// The trace that its attempt belongs to, for its log lines; a rank has no network and exports nothing.
     ///
-    /// next tag: 11
-    #[prost(string, tag = "10")]
+    /// next tag: 12
+    #[prost(string, tag = "11")]
     pub traceparent: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5847,7 +5896,7 @@ pub struct RankDone {
     pub files: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, optional, tag = "3")]
     pub times: ::core::option::Option<AttemptTimes>,
-    /// Bytes the process has held at most.
+    /// Bytes the process held at most during this render; 0 where the system does not say.
     #[prost(uint64, tag = "4")]
     pub peak_memory_bytes: u64,
     /// Where it went on, if it did not begin at the beginning.

@@ -60,7 +60,15 @@ pub(crate) struct Bench<'a> {
 }
 
 /// How an attempt ended.
-pub(crate) type Ending = Result<(Vec<Artifact>, AttemptTimes), Failure>;
+pub(crate) type Ending = Result<Made, Failure>;
+
+/// What an attempt made, and what it took.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    pub(crate) artifacts: Vec<Artifact>,
+    pub(crate) times: AttemptTimes,
+    pub(crate) peak_memory_bytes: u64,
+}
 
 /// What interrupts an attempt.
 enum Stop {
@@ -141,6 +149,7 @@ impl Bench<'_> {
             resume,
             checkpoint_ms: if self.rank == 0 { self.checkpoint_ms } else { 0 },
             gang: self.gang(assignment),
+            residency: assignment.residency,
             recipe: assignment.recipe.clone(),
             traceparent: assignment.traceparent.clone(),
             scratch: folder.display().to_string(),

@@ -6,7 +6,7 @@ use croft_proto::v1::{Artifact, Assignment, AttemptRef, ExitCause, Failure, Rank
 use futures::{StreamExt, stream};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Bench, Deadline, Ending};
+use super::{Bench, Deadline, Ending, Made};
 use crate::{
     convert,
     sidecar::{self, Circumstances},
@@ -31,8 +31,9 @@ impl Bench<'_> {
         deadline: &Deadline,
     ) -> Ending {
         let mut times = rendered.times.unwrap_or_default();
+        let peak_memory_bytes = rendered.peak_memory_bytes;
         if rendered.files.is_empty() {
-            return Ok((Vec::new(), times));
+            return Ok(Made { artifacts: Vec::new(), times, peak_memory_bytes });
         }
         let began = Instant::now();
         let prefix = assignment.prefix.as_str();
@@ -53,7 +54,7 @@ impl Bench<'_> {
         let last = save(self.target, attempt, prefix, sidecar::NAME, folder);
         saved.push(self.in_time(deadline, last).await?.map_err(|error| self.unsaved(&error))?);
         times.save_ms += u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok((saved, times))
+        Ok(Made { artifacts: saved, times, peak_memory_bytes })
     }
 
     /// Waits no longer than a job waits for progress.

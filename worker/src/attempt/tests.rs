@@ -176,10 +176,11 @@ async fn pictures_are_saved_and_the_sidecar_last() {
     let file = house.file("a.png");
     let lines = [ready(), listen(), step(), write(&file, "abc"), done(&["a.png"]), stay()];
     let (ending, is_warm, told) = house.run(&lines, assignment()).await;
-    let (artifacts, _) = ending.expect("it ends well");
+    let Made { artifacts, peak_memory_bytes, .. } = ending.expect("it ends well");
     assert!(is_warm);
     let names: Vec<_> = artifacts.iter().map(|artifact| artifact.path.as_str()).collect();
     assert_eq!(names, ["a.png", "sidecar.json"]);
+    assert_eq!(peak_memory_bytes, 9, "the rank's word is passed on");
     let place = object_store::path::Path::from(".attempts/j/l/0001/1-7/sidecar.json");
     let sidecar = house.store.get(&place).await.expect("there").bytes().await.expect("whole");
     let sidecar: serde_json::Value = serde_json::from_slice(&sidecar).expect("JSON");

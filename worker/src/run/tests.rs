@@ -3,8 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use croft_proto::v1::{
-    Assignment, Assignments, AttemptRef, AttemptTimes, CoordinatorMessage, Refused, Revoke, Welcome,
-    WorkerMessage,
+    Assignment, Assignments, AttemptRef, CoordinatorMessage, Refused, Revoke, Welcome, WorkerMessage,
     coordinator_message::What as Tell,
     dispatch_server::{self, DispatchServer},
     worker_message::What,
@@ -14,7 +13,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 use super::*;
-use crate::{convert, device::Said};
+use crate::{attempt::Made, convert, device::Said};
 
 /// Far beyond what any of this takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -137,7 +136,7 @@ impl House {
     }
 
     async fn done(&self, fence: u64) {
-        let message = convert::done(&attempt(fence), Vec::new(), AttemptTimes::default());
+        let message = convert::done(&attempt(fence), Made::default());
         self.say.send(Said::Ended(attempt(fence), Box::new(message))).await.expect("it listens");
     }
 

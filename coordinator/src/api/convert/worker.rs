@@ -80,6 +80,7 @@ pub(crate) fn assignment(
         attempt: Some(attempt_ref(farm, &assignment.attempt, assignment.rank)?),
         ranks: assignment.ranks,
         mode: split_mode(assignment.mode).into(),
+        residency: v1::Residency::Resident.into(),
         gang_token,
         device: assignment.device.index,
         recipe: Some(recipe(assignment.recipe)),
