@@ -59,6 +59,9 @@ pub(crate) struct Live {
     pub(crate) times: Times,
     /// Device milliseconds that its show was charged at the start, until that is put right.
     pub(crate) charged_ms: Option<u64>,
+    /// Device milliseconds that it has used up to `counted`: of devices that it shares, its part.
+    pub(crate) used_ms: u64,
+    pub(crate) counted: Time,
     /// Publications that the store was not there for.
     pub(crate) unpublished: u32,
     /// What rank 0 saved.
@@ -184,9 +187,11 @@ impl Live {
         (0..).zip(&self.seats).filter(|(_, seat)| seat.done).map(|(rank, _)| rank).collect()
     }
 
-    /// Device milliseconds from its start to `now`.
-    pub(crate) fn device_ms(&self, now: Time) -> u64 {
-        now.since(self.started).saturating_mul(self.seats.len() as u64)
+    /// Counts its device time up to `now`, during which it had one of so many parts of its devices.
+    pub(crate) fn count(&mut self, now: Time, parts: u64) {
+        let whole = now.since(self.counted).saturating_mul(self.seats.len() as u64);
+        self.used_ms += whole / parts.max(1);
+        self.counted = now;
     }
 }
 

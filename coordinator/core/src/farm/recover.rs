@@ -14,7 +14,7 @@ use crate::{
     show::Show,
     time::Time,
     view::{TaskState, WorkerState},
-    worker::{Busy, Device, Held, Worker},
+    worker::{Device, Held, Worker},
 };
 
 use super::{Config, Farm};
@@ -150,26 +150,29 @@ impl Farm {
             return self.end_badly(now, &attempt, Failure::new(Cause::LeaseLost, "planted", ""), true);
         }
         if state == TaskState::Publishing {
+            live.count(now, 1);
             if !mutant::on(Mutant::PublishingForgotten) {
                 self.publish(&attempt);
             }
             return;
         }
         live.charged_ms = Some(0);
+        let devices: Vec<DeviceId> = live.seats.iter().map(|seat| seat.device.clone()).collect();
+        let lane = self.lane_of(id, &devices);
+        let mut lost = false;
+        for (rank, device) in held {
+            let held = Held { attempt: attempt.clone(), rank };
+            let begun = self.change(&device, |busy| {
+                let is_second = mutant::on(Mutant::LaneForgotten) && busy.running().count() > 0;
+                !is_second && busy.begin(held, lane.clone())
+            });
+            lost |= begun != Some(true);
+        }
+        let is_first = self.takes_off(&attempt) == 1 || mutant::on(Mutant::LaneHeldTwice);
         if let Some(show) = self.shows.get_mut(&show)
             && !mutant::on(Mutant::ShareForgotten)
         {
-            show.devices += ranks;
-        }
-        let mut lost = false;
-        for (rank, device) in held {
-            let known = self.workers.get_mut(&device.worker).and_then(|w| w.devices.get_mut(&device.index));
-            match known {
-                Some(known) if known.busy == Busy::Free => {
-                    known.busy = Busy::With(Held { attempt: attempt.clone(), rank });
-                }
-                _ => lost = true,
-            }
+            show.devices += if is_first { ranks } else { 0 };
         }
         if lost {
             let failure = Failure::new(Cause::LeaseLost, "its device is not known any more", "");

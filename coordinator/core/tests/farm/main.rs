@@ -3,6 +3,7 @@
 mod cancelling;
 mod chance;
 mod explaining;
+mod flight;
 mod gangs;
 mod house;
 mod layers;
