@@ -12,6 +12,7 @@
 
 mod broken;
 mod group;
+mod number;
 mod shares;
 mod tcp;
 mod threads;
