@@ -46,7 +46,7 @@ pub(super) async fn run(args: args::Workers) -> Result<Exit, Failed> {
                 worker.host.clone(),
                 format!("{} {} x{}", device.kind, device.model, device.threads),
                 output::bytes(device.memory_bytes),
-                device.running.clone(),
+                device.running.join(" "),
                 device.succeeded.to_string(),
                 device.failed.to_string(),
                 device.resident_models.join(" "),

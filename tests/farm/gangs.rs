@@ -95,7 +95,7 @@ fn a_model_is_not_split_further_than_it_goes() {
 fn other_than(one: &str, house: &Coordinator) -> String {
     let workers = house.json(&["workers"]);
     let renders =
-        |worker: &&Value| worker["devices"][0]["running"].as_str().is_some_and(|task| !task.is_empty());
+        |worker: &&Value| worker["devices"][0]["running"].as_array().is_some_and(|tasks| !tasks.is_empty());
     let busy = workers["items"].as_array().expect("a list").iter().filter(renders);
     let mut names =
         busy.map(|worker| worker["name"].as_str().expect("a name").trim_start_matches("workers/"));

@@ -83,7 +83,7 @@ fn renders(house: &Coordinator, worker: &str) -> bool {
     let mut items = workers["items"].as_array().expect("a list").iter();
     let worker =
         items.find(|item| item["name"] == format!("workers/{worker}")).expect("a worker of this test");
-    worker["devices"][0]["running"].as_str().is_some_and(|task| !task.is_empty())
+    worker["devices"][0]["running"].as_array().is_some_and(|tasks| !tasks.is_empty())
 }
 
 #[test]

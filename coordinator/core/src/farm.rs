@@ -9,6 +9,7 @@ mod doors;
 mod ending;
 mod explain;
 mod jobs;
+mod lanes;
 mod recover;
 mod schedule;
 mod settle;
@@ -41,7 +42,7 @@ use crate::{
     step::{Command, Event, Step, Update},
     task::Live,
     time::Time,
-    worker::{Class, Worker},
+    worker::{Class, Lane, Worker},
 };
 
 /// What a studio may set.
@@ -80,6 +81,10 @@ pub struct Farm {
     ready: BTreeMap<String, BTreeSet<Ready>>,
     /// Devices that could take one: those of open workers that hold nothing, alike ones together.
     free: BTreeMap<Class, BTreeSet<DeviceId>>,
+    /// By layer, the first devices of those on which shots of it are in flight.
+    lanes: BTreeMap<(JobId, u32), BTreeSet<DeviceId>>,
+    /// Attempts that share devices, as long as their time is counted.
+    flights: BTreeMap<Lane, BTreeSet<AttemptId>>,
     /// Devices that are kept for tasks that need several.
     reservations: Vec<Reservation>,
     avoided: Avoided,
@@ -133,6 +138,8 @@ impl Farm {
             audit: audit::Log::new(),
             ready: BTreeMap::new(),
             free: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            flights: BTreeMap::new(),
             reservations: Vec::new(),
             avoided: Avoided::default(),
             delayed: BTreeSet::new(),

@@ -80,10 +80,24 @@ pub enum Mutant {
     ShareForgotten,
     /// After a show's task its devices still count.
     ShareKept,
+    /// A task joins shots of another layer that are in flight.
+    LaneOfAnother,
+    /// One more shot is in flight than ranks share the model.
+    LaneOverfull,
+    /// A task joins shots in flight on devices that are kept for another.
+    LaneNeverEnds,
+    /// A task joins shots in flight although others that were to go first wait for a device.
+    LaneGoesFirst,
+    /// Each of several shots in flight is charged the whole time of their devices.
+    LaneChargedTwice,
+    /// Each of several shots in flight counts as the holder of their devices.
+    LaneHeldTwice,
+    /// After a recovery, one of several shots in flight is forgotten.
+    LaneForgotten,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 45] = [
         Self::FenceIgnored,
         Self::EchoFreesDevice,
         Self::AnyWorkerReports,
@@ -122,6 +136,13 @@ impl Mutant {
         Self::RequestsForgotten,
         Self::ShareForgotten,
         Self::ShareKept,
+        Self::LaneOfAnother,
+        Self::LaneOverfull,
+        Self::LaneNeverEnds,
+        Self::LaneGoesFirst,
+        Self::LaneChargedTwice,
+        Self::LaneHeldTwice,
+        Self::LaneForgotten,
     ];
 }
 

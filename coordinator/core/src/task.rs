@@ -62,6 +62,9 @@ pub(crate) struct Live {
     pub(crate) times: Times,
     /// Device milliseconds that its show was charged at the start, until that is put right.
     pub(crate) charged_ms: Option<u64>,
+    /// Device milliseconds that it has used up to `counted`: of devices that it shares, its part.
+    pub(crate) used_ms: u64,
+    pub(crate) counted: Time,
     /// Publications that the store was not there for.
     pub(crate) unpublished: u32,
     /// What rank 0 saved.
@@ -93,6 +96,16 @@ pub(crate) struct Ended {
     pub(crate) step: u32,
     pub(crate) steps: u32,
     pub(crate) times: Times,
+    /// Device milliseconds, of an attempt that shared its devices with companions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shared_ms: Option<u64>,
+}
+
+impl Ended {
+    /// Device milliseconds that it took; of devices that it shared, its part.
+    pub(crate) fn device_ms(&self) -> u64 {
+        self.shared_ms.unwrap_or_else(|| self.ended.since(self.started).saturating_mul(u64::from(self.ranks)))
+    }
 }
 
 impl Task {
@@ -124,6 +137,7 @@ impl Task {
             let oldest = self.ended.remove(0);
             self.older.get_or_insert_default().add(oldest.ended, Usage::of(&oldest, 0));
         }
+        let alone_ms = live.counted.since(live.started).saturating_mul(live.seats.len() as u64);
         // Most tasks end once: room for more would be most of what a task with a history costs.
         self.ended.reserve_exact(1);
         self.ended.push(Ended {
@@ -137,6 +151,7 @@ impl Task {
             step: live.step,
             steps: live.steps,
             times: live.times,
+            shared_ms: (live.used_ms < alone_ms).then_some(live.used_ms),
         });
         Some(live)
     }
@@ -189,9 +204,11 @@ impl Live {
         (0..).zip(&self.seats).filter(|(_, seat)| seat.done).map(|(rank, _)| rank).collect()
     }
 
-    /// Device milliseconds from its start to `now`.
-    pub(crate) fn device_ms(&self, now: Time) -> u64 {
-        now.since(self.started).saturating_mul(self.seats.len() as u64)
+    /// Counts its device time up to `now`, during which it had one of so many parts of its devices.
+    pub(crate) fn count(&mut self, now: Time, parts: u64) {
+        let whole = now.since(self.counted).saturating_mul(self.seats.len() as u64);
+        self.used_ms += whole / parts.max(1);
+        self.counted = now;
     }
 }
 

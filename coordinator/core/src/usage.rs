@@ -86,7 +86,7 @@ impl Days {
 impl Usage {
     /// Of one attempt, whose task published `bytes` with it.
     pub(crate) fn of(ended: &Ended, bytes: u64) -> Self {
-        let device_ms = ended.ended.since(ended.started).saturating_mul(u64::from(ended.ranks));
+        let device_ms = ended.device_ms();
         let badly = ended.failure.is_some();
         Self {
             attempts: 1,

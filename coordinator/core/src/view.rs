@@ -199,8 +199,8 @@ pub struct WorkerView {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceView {
     pub info: DeviceInfo,
-    /// The attempt that it runs, as `job/layer/0001#2`.
-    pub running: Option<String>,
+    /// The attempts that it runs, as `job/layer/0001#2`: one, or several shots in flight.
+    pub running: Vec<String>,
     pub succeeded: u64,
     pub failed: u64,
     /// In words, why it gets no work although it is free; empty otherwise.

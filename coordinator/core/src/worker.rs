@@ -7,17 +7,21 @@
 //!
 //! Locks are something else: a locked worker is there and gets no work.
 
+mod busy;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{AttemptId, JobId, SessionId},
+    ids::{JobId, SessionId},
     mutant::{self, Mutant},
     step::DeviceInfo,
     time::Time,
     view::WorkerState,
 };
+
+pub(crate) use busy::{Busy, Doing, Held, Lane, Tenant};
 
 /// Failures in a row that put a device on hold, when they were of different jobs.
 const FAILURES_TO_HOLD: u32 = 3;
@@ -75,24 +79,6 @@ pub(crate) struct Device {
     row_job: Option<JobId>,
     row_mixed: bool,
     pub(crate) held_until: Time,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Busy {
-    Free,
-    With(Held),
-    /// Asked to stop an attempt that no longer counts; free when it says so, or past `until`.
-    Stopping {
-        held: Held,
-        until: Time,
-    },
-}
-
-/// One rank of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Held {
-    pub(crate) attempt: AttemptId,
-    pub(crate) rank: u32,
 }
 
 /// What makes devices alike for the scheduler.
@@ -154,13 +140,5 @@ impl Device {
         self.row_job = None;
         self.row_mixed = false;
         self.held_until = Time::default();
-    }
-
-    pub(crate) fn holds(&self, attempt: &AttemptId, rank: u32) -> bool {
-        match &self.busy {
-            Busy::With(_) if mutant::on(Mutant::EchoFreesDevice) => true,
-            Busy::With(held) | Busy::Stopping { held, .. } => held.attempt == *attempt && held.rank == rank,
-            Busy::Free => false,
-        }
     }
 }

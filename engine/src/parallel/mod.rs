@@ -14,6 +14,7 @@ mod broken;
 mod group;
 #[cfg(feature = "nccl")]
 pub mod nccl;
+mod number;
 mod shares;
 mod tcp;
 mod threads;

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Broken, Fault, group::Number, tcp::Mesh};
+use super::{Broken, Fault, number::Number, tcp::Mesh};
 use comm::{Comm, ID_BYTES};
 use stage::Stage;
 

@@ -3102,9 +3102,9 @@ pub struct Device {
     /// Models whose weights it holds.
     #[prost(string, repeated, tag = "6")]
     pub resident_models: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The attempt it runs, as `job/layer/task#n`, or empty.
-    #[prost(string, tag = "7")]
-    pub running: ::prost::alloc::string::String,
+    /// The attempts it runs, as `job/layer/task#n`: one, or several shots in flight.
+    #[prost(string, repeated, tag = "7")]
+    pub running: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(uint64, tag = "8")]
     pub succeeded: u64,
     /// next tag: 10

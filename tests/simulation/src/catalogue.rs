@@ -47,6 +47,15 @@ impl Catalogue {
             Shape { resources: "{ranks: 4}", show: "beta", tasks: 2, ..plain },
             Shape { resources: "{ranks: 6}", tasks: 1, ..plain },
             Shape { resources: "{ranks: 2}", after: true, tasks: 2, ..plain },
+            Shape { resources: "{ranks: 2, split: layers}", tasks: 9, ..plain },
+            Shape { resources: "{ranks: 3, split: layers}", show: "beta", tasks: 7, ..plain },
+            Shape {
+                resources: "{ranks: 2, split: layers, limits: [licence]}",
+                after: true,
+                tasks: 5,
+                ..plain
+            },
+            Shape { resources: "{ranks: 2, split: layers, topology: same_worker}", show: "gamma", ..plain },
             Shape { retries: "0", tasks: 5, ..plain },
             Shape { retries: "0", after: true, layers: 3, tasks: 2, ..plain },
             Shape { retries: "1", after: true, tasks: 3, ..plain },

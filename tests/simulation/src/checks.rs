@@ -83,11 +83,7 @@ impl World {
             if show.settings.max_devices != set {
                 return Err(format!("show {} has {:?}, not {set:?}", show.name, show.settings));
             }
-            let running = self
-                .ledger
-                .running()
-                .filter(|(task, _)| self.plan_of(&task.job).is_some_and(|plan| plan.show() == show.name));
-            let devices: u32 = running.map(|(_, ranks)| ranks).sum();
+            let devices = self.devices_of(&show.name);
             if devices != show.devices {
                 return Err(format!("show {} holds {} devices, not {devices}", show.name, show.devices));
             }
@@ -110,7 +106,7 @@ impl World {
                     }
                 }
                 for worker in leading.farm.workers() {
-                    for running in worker.devices.into_iter().filter_map(|device| device.running) {
+                    for running in worker.devices.into_iter().flat_map(|device| device.running) {
                         what += &format!("\n  the farm believes that {} runs {running}", worker.id);
                     }
                 }
@@ -147,7 +143,7 @@ fn books_balance(farm: &Farm) -> Result<(), String> {
     }
     let mut held: BTreeMap<String, u32> = BTreeMap::new();
     for worker in farm.workers() {
-        for running in worker.devices.into_iter().filter_map(|device| device.running) {
+        for running in worker.devices.into_iter().flat_map(|device| device.running) {
             *held.entry(running).or_default() += 1;
         }
     }

@@ -6,8 +6,9 @@ mod deeds;
 use std::collections::{BTreeMap, BTreeSet};
 
 use croft_core::{
-    ids::{AttemptId, JobId, TaskId, WorkerId},
+    ids::{AttemptId, DeviceId, JobId, TaskId, WorkerId},
     plan::Plan,
+    split::Mode,
     step::Assignment,
     view::TaskState,
     worker::LockKind,
@@ -54,7 +55,7 @@ pub(crate) struct Entry {
     /// When its attempt ended, if it did.
     pub(crate) ended: Option<u64>,
     /// Where its ranks have started.
-    workers: Vec<WorkerId>,
+    devices: Vec<DeviceId>,
 }
 
 /// Where a task is, as far as the rules need it.
@@ -78,10 +79,10 @@ impl Ledger {
         self.tasks.iter().filter(|(_, entry)| entry.at == At::Done)
     }
 
-    /// Tasks that hold devices, and how many.
-    pub(crate) fn running(&self) -> impl Iterator<Item = (&TaskId, u32)> {
+    /// Tasks that hold devices.
+    pub(crate) fn running(&self) -> impl Iterator<Item = (&TaskId, &[DeviceId])> {
         let running = self.tasks.iter().filter(|(_, entry)| entry.at == At::Running);
-        running.map(|(task, entry)| (task, entry.workers.len() as u32))
+        running.map(|(task, entry)| (task, &entry.devices[..]))
     }
 }
 
@@ -90,6 +91,15 @@ impl World {
     pub(crate) fn record(&mut self, deeds: &[Deed]) {
         for deed in deeds {
             if let Err(what) = self.enter(deed) {
+                return self.accuse(what);
+            }
+        }
+        // What ended and started anew in one batch was not over in between, as far as the store knows.
+        for deed in deeds {
+            if let Deed::Start(attempt, rank, ranks, _) = deed
+                && rank + 1 == *ranks
+                && let Err(what) = self.check_whole_start(attempt, *ranks)
+            {
                 return self.accuse(what);
             }
         }
@@ -125,7 +135,7 @@ impl World {
             Deed::Limit(limit, None) => drop(self.ledger.limits.remove(limit)),
             Deed::Quota(show, max) => drop(self.ledger.quotas.insert(show.clone(), *max)),
             Deed::State(task, state) => self.enter_state(task, *state)?,
-            Deed::Start(attempt, rank, ranks, worker) => self.enter_start(attempt, *rank, *ranks, worker)?,
+            Deed::Start(attempt, rank, ranks, device) => self.enter_start(attempt, *rank, *ranks, device)?,
             Deed::Publish(attempt) => self.enter_publish(attempt)?,
             Deed::PublicationFailed(attempt) => {
                 if let Some(entry) = self.ledger.tasks.get_mut(&attempt.task)
@@ -182,15 +192,15 @@ impl World {
         attempt: &AttemptId,
         rank: u32,
         ranks: u32,
-        worker: &WorkerId,
+        device: &DeviceId,
     ) -> Result<(), String> {
-        let fence = attempt.fence.0;
+        let (fence, worker) = (attempt.fence.0, &device.worker);
         let entry = self.ledger.tasks.entry(attempt.task.clone()).or_default();
         if rank > 0 {
-            if entry.fence != fence || entry.workers.len() as u32 != rank || rank >= ranks {
+            if entry.fence != fence || entry.devices.len() as u32 != rank || rank >= ranks {
                 return Err(format!("rank {rank} of {ranks} of {attempt:?} starts out of turn"));
             }
-            entry.workers.push(worker.clone());
+            entry.devices.push(device.clone());
         } else {
             if fence <= self.ledger.fence {
                 return Err(format!("{attempt:?}: fence {} was given out already", self.ledger.fence));
@@ -208,7 +218,7 @@ impl World {
                 at: At::Running,
                 failed: false,
                 ended: None,
-                workers: vec![worker.clone()],
+                devices: vec![device.clone()],
             };
         }
         self.ledger.starts.insert((fence, rank));
@@ -219,8 +229,7 @@ impl World {
             None => Err(format!("{attempt:?} starts, and its job is not durable")),
             Some(job) if job.is_paused => Err(format!("{attempt:?} starts, and its job is paused")),
             Some(job) if job.is_cancelled => Err(format!("{attempt:?} starts, and its job is cancelled")),
-            Some(_) if rank + 1 < ranks => Ok(()),
-            Some(_) => self.check_whole_start(attempt, ranks),
+            Some(_) => Ok(()),
         }
     }
 
@@ -228,7 +237,8 @@ impl World {
     fn check_whole_start(&self, attempt: &AttemptId, ranks: u32) -> Result<(), String> {
         let Some(plan) = self.plan_of(&attempt.task.job) else { return Ok(()) };
         let needs = plan.resources(attempt.task.layer);
-        let workers = &self.ledger.tasks[&attempt.task].workers;
+        let devices = &self.ledger.tasks[&attempt.task].devices;
+        let workers: Vec<&WorkerId> = devices.iter().map(|device| &device.worker).collect();
         if ranks != needs.ranks {
             return Err(format!("{attempt:?} has {ranks} ranks, and its layer asks for {}", needs.ranks));
         }
@@ -239,7 +249,7 @@ impl World {
             let worker = self.workers.iter().find(|worker| worker.name == *name);
             worker.is_some_and(|worker| needs.tags.iter().all(|tag| worker.tags.contains(tag)))
         };
-        if !workers.iter().all(has_tags) {
+        if !workers.iter().all(|worker| has_tags(worker)) {
             return Err(format!("{attempt:?} is on {workers:?}, and needs the tags {:?}", needs.tags));
         }
         for limit in &needs.limits {
@@ -256,16 +266,31 @@ impl World {
             }
         }
         if let Some(Some(max)) = self.ledger.quotas.get(plan.show()) {
-            let of_show =
-                |task: &TaskId| self.plan_of(&task.job).is_some_and(|other| other.show() == plan.show());
-            let used: u32 =
-                self.ledger.running().filter(|(task, _)| of_show(task)).map(|(_, ranks)| ranks).sum();
-            if used > *max {
-                let show = plan.show();
+            let (show, used) = (plan.show(), self.devices_of(plan.show()));
+            // One that joins others in flight takes no more.
+            let joins = self.ledger.running().any(|(task, on)| {
+                let is_other = *task != attempt.task && task.job == attempt.task.job;
+                is_other && task.layer == attempt.task.layer && on == devices
+            });
+            if used > *max && !(joins && needs.mode == Mode::Layers) {
                 return Err(format!("{attempt:?} starts, and {show} holds {used} devices of {max}"));
             }
         }
         Ok(())
+    }
+
+    /// Devices that the tasks of a show hold: shots in flight hold theirs together.
+    pub(crate) fn devices_of(&self, show: &str) -> u32 {
+        let mut lanes = BTreeSet::new();
+        let mut devices = 0;
+        for (task, on) in self.ledger.running() {
+            let Some(plan) = self.plan_of(&task.job).filter(|plan| plan.show() == show) else { continue };
+            let is_shared = plan.resources(task.layer).mode == Mode::Layers && on.len() > 1;
+            if !is_shared || lanes.insert((&task.job, task.layer, on)) {
+                devices += on.len() as u32;
+            }
+        }
+        devices
     }
 
     pub(crate) fn plan_of(&self, job: &JobId) -> Option<&Plan> {

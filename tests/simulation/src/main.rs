@@ -15,7 +15,7 @@ use std::{process::ExitCode, thread, time::Instant};
 use croft_simulation::{
     Options, Planted, is_caught,
     scale::{self, Scale},
-    shares::{self, Gang},
+    shares::{self, Among, Gang},
     simulate, simulate_all,
 };
 
@@ -102,15 +102,18 @@ fn scale_table() -> bool {
 }
 
 fn shares_table() -> bool {
-    println!("| seed | share of the weight 2 of 3 | gang of another show, s | urgent, s | behind, s |");
-    println!("|---:|---:|---:|---:|---:|");
+    println!(
+        "| seed | share of the weight 2 of 3 | gang of another show, s | urgent, s | behind, s | the same among shots in flight | | | one device | charged of the time there is |"
+    );
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for seed in 0..10 {
         let share = shares::two_to_one(seed);
-        let [other, urgent, behind] = Gang::ALL.map(|gang| {
-            let ms = shares::gang_waits_ms(seed, gang);
-            ms.map_or("never".to_owned(), |ms| format!("{:.1}", ms as f64 / 1e3))
-        });
-        println!("| {seed} | {share:.4} | {other} | {urgent} | {behind} |");
+        let seconds = |ms: Option<u64>| ms.map_or("never".to_owned(), |ms| format!("{:.1}", ms as f64 / 1e3));
+        let [small, flights] = Among::ALL
+            .map(|among| Gang::ALL.map(|gang| seconds(shares::gang_waits_ms(seed, gang, among))).join(" | "));
+        let single = seconds(shares::single_waits_ms(seed));
+        let charged = shares::flights_charged(seed);
+        println!("| {seed} | {share:.4} | {small} | {flights} | {single} | {charged:.3} |");
     }
     true
 }

@@ -77,9 +77,18 @@ fn unfair() -> Option<String> {
     if !(0.95..=1.05).contains(&(share * 1.5)) {
         return Some(format!("a show with 2 of 3 parts of the weight gets {share:.3} of the device time"));
     }
-    shares::Gang::ALL.into_iter().find_map(|gang| {
-        let waits = shares::gang_waits_ms(SEED, gang);
+    let charged = shares::flights_charged(SEED);
+    if !(0.85..=1.0).contains(&charged) {
+        return Some(format!("shots in flight are charged {charged:.3} of the device time there is"));
+    }
+    let single = shares::single_waits_ms(SEED);
+    if single.is_none_or(|ms| ms > shares::SINGLE_WAITS_MS_MAX) {
+        return Some(format!("a task among shots in flight waits {single:?} ms"));
+    }
+    let all = shares::Among::ALL.into_iter().flat_map(|among| shares::Gang::ALL.map(|gang| (among, gang)));
+    all.into_iter().find_map(|(among, gang)| {
+        let waits = shares::gang_waits_ms(SEED, gang, among);
         let in_time = waits.is_some_and(|ms| ms <= gang.waits_ms_max());
-        (!in_time).then(|| format!("a gang that is {gang:?} waits {waits:?} ms"))
+        (!in_time).then(|| format!("a gang that is {gang:?} waits {waits:?} ms among {among:?}"))
     })
 }

@@ -250,7 +250,7 @@ impl World {
         let answered = self.people.requests.iter().all(|request| request.job.is_some());
         let believes = farm.workers().iter().any(|worker| {
             let here = self.workers.iter().any(|known| known.name == worker.id && known.up);
-            here && worker.devices.iter().any(|device| device.running.is_some())
+            here && worker.devices.iter().any(|device| !device.running.is_empty())
         });
         let untouched = wishes.is_empty() && settled && quiet && answered && !believes;
         wishes.into_iter().for_each(|wish| self.tell(node, wish));

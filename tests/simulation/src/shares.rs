@@ -1,5 +1,5 @@
 //! Fairness, measured on a farm in good order: shows get what their weights say, and a large gang gets its devices among
-//! endless small tasks.
+//! endless small tasks; among endless shots in flight too, whose devices are charged once.
 
 use crate::{
     catalogue::{Shape, plan},
@@ -78,24 +78,73 @@ impl Gang {
     }
 }
 
-/// A gang of 8 devices comes to a farm that is full of small tasks, with endless more behind them. Gives what it waits,
-/// simulated milliseconds, or `None` when it has not started within half an hour.
+/// What a farm is full of, with endless more behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Among {
+    /// Tasks of one device.
+    Small,
+    /// Shots in flight, two on two devices: each is followed by another while its companion goes on.
+    Flights,
+}
+
+impl Among {
+    pub const ALL: [Self; 2] = [Self::Small, Self::Flights];
+
+    fn shape(self) -> Shape {
+        let resources = match self {
+            Self::Small => "{}",
+            Self::Flights => IN_FLIGHT,
+        };
+        Shape { tasks: 100_000, resources, ..Shape::patient() }
+    }
+}
+
+const IN_FLIGHT: &str = "{ranks: 2, split: layers}";
+
+/// A gang of 8 devices comes to a farm that is full. Gives what it waits, simulated milliseconds, or `None` when it has not
+/// started within half an hour.
 #[must_use]
-pub fn gang_waits_ms(seed: u64, gang: Gang) -> Option<u64> {
-    const COMES_MS: u64 = 120_000;
-    let mut hall = hall();
-    let takes =
-        move |assignment: &croft_core::step::Assignment| lasts(seed, assignment.attempt.fence.0, SMALL_MS);
-    hall.submit(plan(&Shape { tasks: 100_000, ..Shape::patient() }.text()));
-    hall.run(COMES_MS, &takes, &|_| false);
+pub fn gang_waits_ms(seed: u64, gang: Gang, among: Among) -> Option<u64> {
     let shape = Shape { tasks: 1, resources: "{ranks: 8}", ..Shape::patient() };
     let shape = match gang {
         Gang::OtherShow => Shape { show: "beta", ..shape },
         Gang::Urgent => Shape { priority: 60, ..shape },
         Gang::Behind => shape,
     };
-    let gang = hall.submit(plan(&shape.text()));
+    waits_ms(seed, &shape, among)
+}
+
+/// A task of one device, of a show that has used nothing yet, comes to a farm that is full of shots in flight. Gives what it
+/// waits, simulated milliseconds.
+#[must_use]
+pub fn single_waits_ms(seed: u64) -> Option<u64> {
+    waits_ms(seed, &Shape { tasks: 1, show: "beta", ..Shape::patient() }, Among::Flights)
+}
+
+/// What it waits at most: no shot follows those that are in flight.
+pub const SINGLE_WAITS_MS_MAX: u64 = SMALL_MS.1;
+
+fn waits_ms(seed: u64, shape: &Shape, among: Among) -> Option<u64> {
+    const COMES_MS: u64 = 120_000;
+    let mut hall = hall();
+    let takes =
+        move |assignment: &croft_core::step::Assignment| lasts(seed, assignment.attempt.fence.0, SMALL_MS);
+    hall.submit(plan(&among.shape().text()));
+    hall.run(COMES_MS, &takes, &|_| false);
+    let job = hall.submit(plan(&shape.text()));
     let came = hall.now_ms();
-    hall.run(came + 30 * 60_000, &takes, &|hall| hall.first_start.contains_key(&gang));
-    hall.first_start.get(&gang).map(|start| start - came)
+    hall.run(came + 30 * 60_000, &takes, &|hall| hall.first_start.contains_key(&job));
+    hall.first_start.get(&job).map(|start| start - came)
+}
+
+/// Device time that is charged for ten minutes of a farm that is full of shots in flight, as a share of what it has; 1 would
+/// be exact, but for what runs at the end.
+#[must_use]
+pub fn flights_charged(seed: u64) -> f64 {
+    const WHILE_MS: u64 = 600_000;
+    let mut hall = hall();
+    hall.submit(plan(&Among::Flights.shape().text()));
+    hall.run(WHILE_MS, &|assignment| lasts(seed, assignment.attempt.fence.0, SMALL_MS), &|_| false);
+    let used: u64 = hall.farm().shows().iter().map(|show| show.used_ms).sum();
+    used as f64 / (WHILE_MS * WORKERS * u64::from(DEVICES)) as f64
 }

@@ -1,4 +1,4 @@
-//! A worker as the coordinator meets it: devices that take assignments one after the other, a journal that says endings
+//! A worker as the coordinator meets it: devices that take assignments one after the other, or shots in flight together, a journal that says endings
 //! again on the next stream, and a process that dies, hangs and comes back. `dial` holds its stream, `ranks` renders.
 
 mod dial;
@@ -39,7 +39,8 @@ pub(crate) struct Worker {
 
 #[derive(Debug, Default)]
 pub(crate) struct Device {
-    pub(crate) run: Option<Run>,
+    /// One, or companions.
+    pub(crate) runs: Vec<Run>,
     pub(crate) waiting: VecDeque<Assignment>,
     /// Fences of assignments that were revoked before they began.
     pub(crate) revoked: VecDeque<u64>,
@@ -54,6 +55,8 @@ pub(crate) struct Run {
     pub(crate) steps: u32,
     pub(crate) fate: Fate,
     pub(crate) revoked: bool,
+    /// Its process is being ended, and with it what else runs there.
+    pub(crate) killed: bool,
     /// When a gang's rank began to wait for the others.
     pub(crate) waits_since: Option<u64>,
 }
@@ -106,7 +109,7 @@ impl Worker {
     pub(crate) fn hands(&self) -> BTreeMap<(u64, u32), bool> {
         let mut hands = BTreeMap::new();
         for device in &self.devices {
-            if let Some(run) = &device.run {
+            for run in &device.runs {
                 hands.insert((run.assignment.attempt.fence.0, run.assignment.rank), run.revoked);
             }
             for waiting in &device.waiting {

@@ -1,6 +1,8 @@
 //! What shows and gangs get on a farm in good order.
 
-use croft_simulation::shares::{Gang, gang_waits_ms, two_to_one};
+use croft_simulation::shares::{
+    Among, Gang, SINGLE_WAITS_MS_MAX, flights_charged, gang_waits_ms, single_waits_ms, two_to_one,
+};
 
 #[test]
 fn two_shows_get_what_their_weights_say() {
@@ -11,11 +13,28 @@ fn two_shows_get_what_their_weights_say() {
 }
 
 #[test]
-fn a_gang_gets_its_devices_among_endless_small_tasks() {
-    for gang in Gang::ALL {
+fn a_gang_gets_its_devices_among_endless_small_tasks_and_shots_in_flight() {
+    for (gang, among) in Gang::ALL.into_iter().flat_map(|gang| Among::ALL.map(|among| (gang, among))) {
         for seed in 0..3 {
-            let waits = gang_waits_ms(seed, gang);
-            assert!(waits.is_some_and(|ms| ms <= gang.waits_ms_max()), "{gang:?}, seed {seed}: {waits:?}");
+            let waits = gang_waits_ms(seed, gang, among);
+            let in_time = waits.is_some_and(|ms| ms <= gang.waits_ms_max());
+            assert!(in_time, "{gang:?} among {among:?}, seed {seed}: {waits:?}");
         }
+    }
+}
+
+#[test]
+fn a_small_task_of_another_show_does_not_wait_for_endless_shots_in_flight() {
+    for seed in 0..3 {
+        let waits = single_waits_ms(seed);
+        assert!(waits.is_some_and(|ms| ms <= SINGLE_WAITS_MS_MAX), "seed {seed}: {waits:?}");
+    }
+}
+
+#[test]
+fn shots_in_flight_are_charged_the_time_of_their_devices_once() {
+    for seed in 0..3 {
+        let charged = flights_charged(seed);
+        assert!((0.85..=1.0).contains(&charged), "seed {seed}: {charged}");
     }
 }

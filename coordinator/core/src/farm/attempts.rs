@@ -12,10 +12,10 @@ use crate::{
     task::{Live, Seat},
     time::Time,
     view::TaskState,
-    worker::{Busy, Held},
+    worker::Held,
 };
 
-use super::{Farm, schedule::expected_ms};
+use super::Farm;
 
 /// Models whose pace is remembered.
 const PACES_KEPT: usize = 1_000;
@@ -39,12 +39,9 @@ impl Farm {
             .map(|device| self.workers.get(&device.worker).and_then(|worker| worker.session))
             .collect();
         let ranks = devices.len() as u32;
-        let expected = self.jobs.get(&task.job).map_or(0, |job| expected_ms(self, job, task.layer));
+        let lane = self.lane_of(task, &devices);
+        let charged_ms = self.charge(now, task, &devices, lane.as_ref());
         let job = self.jobs.get_mut(&task.job).expect("the schedule names jobs that exist");
-        let charged_ms = expected.saturating_mul(u64::from(ranks));
-        if let Some(show) = self.shows.get_mut(job.plan.show()) {
-            show.charge(ranks, charged_ms);
-        }
         let layer = &mut job.layers[task.layer as usize];
         layer.set(task.task, TaskState::Running);
         layer.served = now;
@@ -75,6 +72,8 @@ impl Farm {
             steps: 0,
             times: Times::default(),
             charged_ms: Some(charged_ms),
+            used_ms: 0,
+            counted: now,
             unpublished: 0,
             saved: None,
         }));
@@ -85,6 +84,7 @@ impl Farm {
         let sidecar = plan.sidecar(&task.job, task.layer, task.task);
         let timeout_total_ms = plan.timeout_total_ms();
         let attempt = AttemptId { task: task.clone(), number, fence };
+        self.takes_off(&attempt);
         let prefix = self.prefix(&attempt);
         for (rank, (device, session)) in devices.into_iter().zip(sessions).enumerate() {
             if ranks > 1 && rank as u32 + 1 == ranks && mutant::on(Mutant::RankMissing) {
@@ -92,12 +92,9 @@ impl Farm {
             }
             let rank = rank as u32;
             self.withdraw(&device);
-            let held = self
-                .workers
-                .get_mut(&device.worker)
-                .and_then(|worker| worker.devices.get_mut(&device.index))
-                .expect("a free device exists");
-            held.busy = Busy::With(Held { attempt: attempt.clone(), rank });
+            let held = Held { attempt: attempt.clone(), rank };
+            let begun = self.change(&device, |busy| busy.begin(held, lane.clone()));
+            assert_eq!(begun, Some(true), "the schedule names devices that have room");
             self.out.commands.push(Command::Start(Box::new(Assignment {
                 session: session.expect("a free device's worker is connected"),
                 device,
@@ -282,7 +279,7 @@ impl Farm {
         task.avoid = None;
         let ended = task.end(now, None);
         if let Some(live) = &ended {
-            job.device_ms += live.device_ms(now);
+            job.device_ms += live.used_ms;
             for seat in &live.seats {
                 self.avoided.succeeded(&id.job, &model, &seat.device);
                 if let Some(device) = self
@@ -305,9 +302,17 @@ impl Farm {
 
     /// The devices are free again: what the show was charged is put right. Once an attempt.
     pub(super) fn settle_share(&mut self, now: Time, attempt: &AttemptId) {
-        let Some(live) = self.live(attempt) else { return };
-        let Some(charged) = live.charged_ms.take() else { return };
-        let (used, devices) = (live.device_ms(now), live.seats.len() as u32);
+        if self.live(attempt).is_none_or(|live| live.charged_ms.is_none()) {
+            return;
+        }
+        let companions = self.count_companions(now, attempt);
+        self.lands(attempt);
+        let live = self.live(attempt).expect("it was just found");
+        let charged = live.charged_ms.take().expect("it was just looked at");
+        // The devices are held by those that stay in flight.
+        let devices =
+            if companions > 1 && !mutant::on(Mutant::LaneHeldTwice) { 0 } else { live.seats.len() as u32 };
+        let used = live.used_ms;
         let show = self.jobs.get(&attempt.task.job).map(|job| job.plan.show().to_owned());
         if let Some(show) = show.and_then(|show| self.shows.get_mut(&show)) {
             show.settle(if mutant::on(Mutant::ShareKept) { 0 } else { devices }, charged, used);

@@ -8,7 +8,6 @@ use crate::{
     task::short,
     time::Time,
     view::TaskState,
-    worker::Busy,
 };
 
 use super::Farm;
@@ -107,7 +106,7 @@ impl Farm {
         let layer = &mut job.layers[id.layer as usize];
         let task = layer.touch(id.task);
         let live = task.end(now, Some(failure.clone())).expect("it was just found");
-        job.device_ms += live.device_ms(now);
+        job.device_ms += live.used_ms;
         let told = failure.clone();
         let verdict = if cancelled { Verdict::Cancel } else { failure.cause.verdict() };
         match verdict {
@@ -181,24 +180,17 @@ impl Farm {
         let mut told = std::collections::BTreeSet::new();
         let mut hands_over = false;
         for (rank, seat) in seats.into_iter().enumerate() {
-            let device =
-                self.workers.get_mut(&seat.device.worker).and_then(|w| w.devices.get_mut(&seat.device.index));
-            let Some(device) = device else { continue };
-            if let Busy::With(held) = &device.busy
-                && held.attempt == *attempt
-                && held.rank == rank as u32
+            let ran = self.change(&seat.device, |busy| busy.stop(attempt, rank as u32, until));
+            if ran == Some(true)
+                && let Some(session) = seat.session
+                && told.insert(session)
+                && !mutant::on(Mutant::RevokeForgotten)
             {
-                device.busy = Busy::Stopping { held: held.clone(), until };
-                if let Some(session) = seat.session
-                    && told.insert(session)
-                    && !mutant::on(Mutant::RevokeForgotten)
-                {
-                    let attempt = attempt.clone();
-                    // Rank 0 comes first: others of its worker are told the same.
-                    let leaves = rank == 0 && leaves_step;
-                    hands_over |= leaves;
-                    self.out.commands.push(Command::Revoke { session, attempt, now: at_once && !leaves });
-                }
+                let attempt = attempt.clone();
+                // Rank 0 comes first: others of its worker are told the same.
+                let leaves = rank == 0 && leaves_step;
+                hands_over |= leaves;
+                self.out.commands.push(Command::Revoke { session, attempt, now: at_once && !leaves });
             }
         }
         hands_over

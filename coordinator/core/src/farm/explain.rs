@@ -227,9 +227,10 @@ impl Farm {
                         found.free += 1;
                         format!("{} free", name(&at))
                     }
-                    (Busy::With(held) | Busy::Stopping { held, .. }, _) => {
+                    (Busy::Alone(..) | Busy::Companions(_), _) => {
                         found.busy += 1;
-                        let whom = self.name(&held.attempt.task).unwrap_or_default();
+                        let names = device.busy.tenants().filter_map(|t| self.name(&t.attempt.task));
+                        let whom = names.collect::<Vec<_>>().join(" and ");
                         let left = free_at.since(now).div_ceil(1_000);
                         format!("{} busy with {whom}, ends in about {left} s", name(&at))
                     }

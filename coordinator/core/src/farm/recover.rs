@@ -14,7 +14,7 @@ use crate::{
     show::Show,
     time::Time,
     view::{TaskState, WorkerState},
-    worker::{Busy, Device, Held, Worker},
+    worker::{Device, Held, Worker},
 };
 
 use super::{Config, Farm, usage};
@@ -99,7 +99,7 @@ impl Farm {
         }
         // The job's own record may be older than its tasks'.
         let ended = job.layers.iter().flat_map(|layer| layer.tasks.values()).flat_map(|task| &task.ended);
-        let spent: u64 = ended.map(|e| e.ended.since(e.started) * u64::from(e.ranks)).sum();
+        let spent: u64 = ended.map(Ended::device_ms).sum();
         job.device_ms = job.device_ms.max(spent);
         for task in job.layers.iter().flat_map(|layer| layer.tasks.values()) {
             job.used.add_all(&usage::used(task));
@@ -159,26 +159,29 @@ impl Farm {
             return self.end_badly(now, &attempt, Failure::new(Cause::LeaseLost, "planted", ""), true);
         }
         if state == TaskState::Publishing {
+            live.count(now, 1);
             if !mutant::on(Mutant::PublishingForgotten) {
                 self.publish(&attempt);
             }
             return;
         }
         live.charged_ms = Some(0);
+        let devices: Vec<DeviceId> = live.seats.iter().map(|seat| seat.device.clone()).collect();
+        let lane = self.lane_of(id, &devices);
+        let mut lost = false;
+        for (rank, device) in held {
+            let held = Held { attempt: attempt.clone(), rank };
+            let begun = self.change(&device, |busy| {
+                let is_second = mutant::on(Mutant::LaneForgotten) && busy.running().count() > 0;
+                !is_second && busy.begin(held, lane.clone())
+            });
+            lost |= begun != Some(true);
+        }
+        let is_first = self.takes_off(&attempt) == 1 || mutant::on(Mutant::LaneHeldTwice);
         if let Some(show) = self.shows.get_mut(&show)
             && !mutant::on(Mutant::ShareForgotten)
         {
-            show.devices += ranks;
-        }
-        let mut lost = false;
-        for (rank, device) in held {
-            let known = self.workers.get_mut(&device.worker).and_then(|w| w.devices.get_mut(&device.index));
-            match known {
-                Some(known) if known.busy == Busy::Free => {
-                    known.busy = Busy::With(Held { attempt: attempt.clone(), rank });
-                }
-                _ => lost = true,
-            }
+            show.devices += if is_first { ranks } else { 0 };
         }
         if lost {
             let failure = Failure::new(Cause::LeaseLost, "its device is not known any more", "");

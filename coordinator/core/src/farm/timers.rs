@@ -7,7 +7,7 @@ use crate::{
     step::{Command, TICK_MS},
     time::Time,
     view::{TaskState, WorkerState},
-    worker::Busy,
+    worker::Doing,
 };
 
 use std::collections::BTreeSet;
@@ -84,10 +84,10 @@ impl Farm {
         let mut over = Vec::new();
         for (id, worker) in &self.workers {
             for (index, device) in &worker.devices {
-                if let Busy::Stopping { held, until } = &device.busy
-                    && *until <= now
-                {
-                    over.push((DeviceId { worker: id.clone(), index: *index }, held.clone()));
+                for tenant in device.busy.tenants() {
+                    if matches!(tenant.doing, Doing::Stops { until } if until <= now) {
+                        over.push((DeviceId { worker: id.clone(), index: *index }, tenant.held()));
+                    }
                 }
             }
         }
@@ -161,13 +161,12 @@ impl Farm {
                     .min(live.moved.plus_ms(live.no_progress_ms.saturating_add(GRACE_MS + 1))),
             )
         });
+        let devices = self.workers.values().flat_map(|worker| worker.devices.values());
         let stops =
-            self.workers.values().flat_map(|worker| worker.devices.values()).filter_map(
-                |device| match &device.busy {
-                    Busy::Stopping { until, .. } => Some(*until),
-                    Busy::Free | Busy::With(_) => None,
-                },
-            );
+            devices.flat_map(|device| device.busy.tenants()).filter_map(|tenant| match tenant.doing {
+                Doing::Stops { until } => Some(until),
+                Doing::Runs => None,
+            });
         let all = leases.chain(holds).chain(delayed).chain(deadlines).chain(stops);
         // Timers are looked at once in TICK_MS.
         all.min().map(|due| due.max(self.checked.plus_ms(TICK_MS)))

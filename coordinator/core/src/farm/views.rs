@@ -10,7 +10,7 @@ use crate::{
         DeviceView, Forecast, JobView, LayerView, Selector, StatusView, TaskState, TaskView, WorkerState,
         WorkerView,
     },
-    worker::{Busy, Device, Worker},
+    worker::{Busy, Device, Tenant, Worker},
 };
 
 use super::Farm;
@@ -299,12 +299,9 @@ impl Farm {
     }
 
     fn view_device(&self, device: &Device) -> DeviceView {
-        let running = match &device.busy {
-            Busy::Free => None,
-            Busy::With(held) | Busy::Stopping { held, .. } => {
-                self.name(&held.attempt.task).map(|name| format!("{name}#{}", held.attempt.number))
-            }
-        };
+        let running = device.busy.tenants().filter_map(|Tenant { attempt, .. }| {
+            self.name(&attempt.task).map(|name| format!("{name}#{}", attempt.number))
+        });
         let held = if device.held_until > self.checked {
             let left = Time::since(device.held_until, self.checked).div_ceil(1_000);
             format!("on hold for {left} s after {} failures in a row", device.row)
@@ -313,7 +310,7 @@ impl Farm {
         };
         DeviceView {
             info: device.info.clone(),
-            running,
+            running: running.collect(),
             succeeded: device.succeeded,
             failed: device.failed,
             held,

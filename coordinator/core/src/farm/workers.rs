@@ -9,7 +9,7 @@ use crate::{
     step::{Command, Joined},
     time::Time,
     view::{TaskState, WorkerState},
-    worker::{Busy, Device, Held, LockKind, Worker},
+    worker::{Busy, Device, Doing, Held, LockKind, Tenant, Worker},
 };
 
 use super::Farm;
@@ -58,12 +58,9 @@ impl Farm {
         // What the farm believes to run there, and the worker does not know of, is lost.
         let gone = known.iter_mut().flat_map(|known| known.devices.values_mut());
         for device in now_has.values_mut().chain(gone) {
-            if let Busy::With(held) | Busy::Stopping { held, .. } = &device.busy
-                && !(same_process && running.contains(&(held.attempt.clone(), held.rank)))
-            {
-                broken.push(held.clone());
-                device.busy = Busy::Free;
-            }
+            let knows =
+                |tenant: Tenant<'_>| same_process && running.contains(&(tenant.attempt.clone(), tenant.rank));
+            broken.extend(device.busy.keep(knows).into_iter().map(|(held, _)| held));
         }
         self.sessions.insert(session, id.clone());
         let worker = Worker {
@@ -78,6 +75,7 @@ impl Farm {
             devices: now_has,
         };
         self.workers.insert(id.clone(), worker);
+        self.list_lanes(&id);
         self.out.workers.insert(id.clone());
         self.out.commands.push(Command::Welcome { session });
         for (attempt, rank) in running {
@@ -172,12 +170,8 @@ impl Farm {
             Some(reason) => worker.locks.insert(lock, reason.clone()) != Some(reason),
             None => worker.locks.remove(&lock).is_some(),
         };
-        let mut running = Vec::new();
-        for device in worker.devices.values() {
-            if let Busy::With(held) = &device.busy {
-                running.push(held.attempt.clone());
-            }
-        }
+        let running = worker.devices.values().flat_map(|device| device.busy.running());
+        let running: Vec<AttemptId> = running.map(|tenant| tenant.attempt.clone()).collect();
         if changed && !mutant::on(Mutant::LockUnwritten) {
             self.out.workers.insert(id.clone());
         }
@@ -212,12 +206,8 @@ impl Farm {
         self.withdraw_all(&id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.session = None;
-        let mut running = Vec::new();
-        for device in worker.devices.values() {
-            if let Busy::With(held) = &device.busy {
-                running.push(held.clone());
-            }
-        }
+        let running = worker.devices.values().flat_map(|device| device.busy.running());
+        let running: Vec<Held> = running.map(|tenant| tenant.held()).collect();
         if goodbye {
             self.forsake(now, &id, WorkerState::Gone, Cause::Yielded, "its worker said goodbye");
         } else {
@@ -238,13 +228,9 @@ impl Farm {
             self.sessions.remove(&session);
             self.out.commands.push(Command::HangUp { session });
         }
-        let mut ended = Vec::new();
-        for device in worker.devices.values_mut() {
-            match std::mem::replace(&mut device.busy, Busy::Free) {
-                Busy::With(held) => ended.push(held),
-                Busy::Free | Busy::Stopping { .. } => {}
-            }
-        }
+        let all = worker.devices.values_mut().flat_map(|device| device.busy.keep(|_| false));
+        let ended: Vec<Held> = all.filter(|(_, doing)| *doing == Doing::Runs).map(|(held, _)| held).collect();
+        self.list_lanes(id);
         for Held { attempt, rank } in ended {
             self.lose(now, &attempt, rank, Failure::new(cause, format!("{why} ({id})"), ""));
         }
@@ -277,10 +263,12 @@ impl Farm {
 
     /// The device of a rank that its worker is done with.
     pub(super) fn release_device(&mut self, at: &DeviceId, attempt: &AttemptId, rank: u32) {
-        let device = self.workers.get_mut(&at.worker).and_then(|worker| worker.devices.get_mut(&at.index));
-        let Some(device) = device else { return };
-        if device.holds(attempt, rank) {
-            device.busy = Busy::Free;
+        let free = self.change(at, |busy| {
+            let held = busy.holds(attempt, rank);
+            busy.end(attempt, rank);
+            held && *busy == Busy::Free
+        });
+        if free == Some(true) {
             self.offer(at);
         }
     }
@@ -288,16 +276,13 @@ impl Farm {
     /// Which device of `id` holds a rank of `attempt`.
     pub(super) fn device_with(&self, id: &WorkerId, attempt: &AttemptId, rank: u32) -> Option<DeviceId> {
         let worker = self.workers.get(id)?;
-        let (index, _) = worker.devices.iter().find(|(_, device)| device.holds(attempt, rank))?;
+        let (index, _) = worker.devices.iter().find(|(_, device)| device.busy.holds(attempt, rank))?;
         Some(DeviceId { worker: id.clone(), index: *index })
     }
 
     /// Every rank that runs as far as the farm knows, those being stopped left out.
-    pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
+    pub(super) fn held(&self) -> impl Iterator<Item = Tenant<'_>> {
         let devices = self.workers.values().flat_map(|worker| worker.devices.values());
-        devices.filter_map(|device| match &device.busy {
-            Busy::With(held) => Some(held),
-            Busy::Free | Busy::Stopping { .. } => None,
-        })
+        devices.flat_map(|device| device.busy.running())
     }
 }

@@ -146,6 +146,8 @@ impl TaskRecord {
                 steps: 0,
                 times: Times::default(),
                 charged_ms: None,
+                used_ms: 0,
+                counted: live.started,
                 unpublished: 0,
                 saved: live.saved,
             })

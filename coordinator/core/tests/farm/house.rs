@@ -312,7 +312,7 @@ impl House {
         }
         let mut held: Vec<String> = Vec::new();
         for worker in self.farm.workers() {
-            held.extend(worker.devices.into_iter().filter_map(|device| device.running));
+            held.extend(worker.devices.into_iter().flat_map(|device| device.running));
         }
         if self.ranks == 1 {
             let all = held.len();

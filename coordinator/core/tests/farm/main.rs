@@ -4,6 +4,7 @@ mod cancelling;
 mod chance;
 mod doors;
 mod explaining;
+mod flight;
 mod gangs;
 mod house;
 mod layers;

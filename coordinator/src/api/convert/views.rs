@@ -158,7 +158,7 @@ pub(in crate::api) fn worker(worker: WorkerView) -> v1::Worker {
         memory_bytes: device.info.memory_bytes,
         threads: device.info.threads,
         resident_models: device.info.resident_models,
-        running: device.running.unwrap_or_default(),
+        running: device.running,
         succeeded: device.succeeded,
         failed: device.failed,
     };

@@ -11,7 +11,7 @@ use cudarc::{
     },
 };
 
-use super::{super::group::Kind, Trouble};
+use super::{super::number::Kind, Trouble};
 
 pub(super) const ID_BYTES: usize = size_of::<ncclUniqueId>();
 /// What marks a configuration as one: NCCL compares it.

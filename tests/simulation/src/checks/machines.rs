@@ -24,7 +24,7 @@ impl World {
         let (farm, turned) = (&leading.farm, leading.turned);
         let now = self.nodes[node].clock.at(turned);
         for worker in farm.workers() {
-            let busy = worker.devices.iter().find_map(|device| device.running.as_ref());
+            let busy = worker.devices.iter().flat_map(|device| &device.running).next();
             if let Some(running) = busy
                 && worker.state != WorkerState::Gone
                 && now.since(worker.seen) > LEASE_MS + SLACK_MS
@@ -44,7 +44,7 @@ impl World {
                     worker.id, worker.state
                 ));
             }
-            for running in worker.devices.iter().filter_map(|device| device.running.as_ref()) {
+            for running in worker.devices.iter().flat_map(|device| &device.running) {
                 self.may_hold(farm, running, turned).map_err(|what| format!("{}: {what}", worker.id))?;
             }
         }

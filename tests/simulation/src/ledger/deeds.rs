@@ -4,7 +4,7 @@ use std::fmt;
 
 use croft_core::{
     farm::Farm,
-    ids::{AttemptId, JobId, TaskId, WorkerId},
+    ids::{AttemptId, DeviceId, JobId, TaskId, WorkerId},
     step::{Command, Event, Update},
     view::TaskState,
     worker::LockKind,
@@ -25,7 +25,7 @@ pub(crate) enum Deed {
     Quota(String, Option<u32>),
     /// Where a task is at the end of the batch.
     State(TaskId, TaskState),
-    Start(AttemptId, u32, u32, WorkerId),
+    Start(AttemptId, u32, u32, DeviceId),
     Publish(AttemptId),
     PublicationFailed(AttemptId),
 }
@@ -98,7 +98,7 @@ impl Deed {
                 assignment.attempt.clone(),
                 assignment.rank,
                 assignment.ranks,
-                assignment.device.worker.clone(),
+                assignment.device.clone(),
             )),
             Command::Publish { attempt, .. } => deeds.push(Self::Publish(attempt.clone())),
             Command::Welcome { .. }
@@ -122,13 +122,13 @@ impl fmt::Display for Deed {
             Self::Limit(limit, max) => write!(f, "limit {limit} {max:?}"),
             Self::Quota(show, max) => write!(f, "show {show} at most {max:?}"),
             Self::State(task, state) => write!(f, "{}/{}/{} {state:?}", task.job, task.layer, task.task),
-            Self::Start(attempt, rank, ranks, worker) => {
+            Self::Start(attempt, rank, ranks, device) => {
                 let TaskId { job, layer, task } = &attempt.task;
                 let AttemptId { number, fence, .. } = attempt;
                 write!(
                     f,
-                    "START {job}/{layer}/{task}#{number} fence {} rank {rank}/{ranks} on {worker}",
-                    fence.0
+                    "START {job}/{layer}/{task}#{number} fence {} rank {rank}/{ranks} on {}:{}",
+                    fence.0, device.worker, device.index
                 )
             }
             Self::Publish(attempt) => write!(f, "PUBLISH {:?}", attempt.fence),

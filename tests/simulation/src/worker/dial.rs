@@ -43,7 +43,7 @@ impl World {
 
     pub(crate) fn hello(&self, worker: usize) -> Joined {
         let it = &self.workers[worker];
-        let runs = it.devices.iter().flat_map(|device| device.run.iter().map(|run| &run.assignment));
+        let runs = it.devices.iter().flat_map(|device| device.runs.iter().map(|run| &run.assignment));
         let waits = it.devices.iter().flat_map(|device| device.waiting.iter());
         let running = runs.chain(waits).map(|assignment| (assignment.attempt.clone(), assignment.rank));
         let ended = it.journal.iter().map(|(attempt, rank, _)| (attempt.clone(), *rank));

@@ -1,8 +1,9 @@
-//! What a worker does with assignments: one after the other on each device, step by step, to an end of some kind. The
-//! ranks of a gang go on together or not at all.
+//! What a worker does with assignments: one after the other on each device, or companions together, step by step, to an end
+//! of some kind. The ranks of a gang go on together or not at all; companions share one process, and its end.
 
 use croft_core::{
     failure::{Cause, Failure},
+    split::Mode,
     step::{Artifact, Assignment, Stage},
 };
 
@@ -25,6 +26,13 @@ const CAUSES: [Cause; 10] = [
     Cause::Internal,
 ];
 
+/// Whether two assignments may be on one device at once.
+fn are_companions(one: &Assignment, other: &Assignment) -> bool {
+    let task = |it: &Assignment| (it.attempt.task.job.clone(), it.attempt.task.layer);
+    let kind = |it: &Assignment| (it.rank, it.ranks, it.mode, it.recipe.model.clone());
+    one.ranks > 1 && one.mode == Mode::Layers && task(one) == task(other) && kind(one) == kind(other)
+}
+
 impl World {
     pub(crate) fn assigned(&mut self, worker: usize, assignment: Assignment) {
         let index = assignment.device.index as usize;
@@ -34,18 +42,26 @@ impl World {
         let Some(device) = self.workers[worker].devices.get_mut(index) else {
             return self.accuse(format!("w{worker} is given work for device {index}, which it has not"));
         };
-        let wanted: Vec<u64> = device
-            .run
+        let wanted: Vec<&Assignment> = device
+            .runs
             .iter()
             .filter(|run| !run.revoked)
-            .map(|run| run.assignment.attempt.fence.0)
-            .chain(device.waiting.iter().map(|waiting| waiting.attempt.fence.0))
-            .filter(|fence| !device.revoked.contains(fence))
+            .map(|run| &run.assignment)
+            .chain(device.waiting.iter())
+            .filter(|wanted| !device.revoked.contains(&wanted.attempt.fence.0))
             .collect();
-        if !wanted.is_empty() {
+        if !wanted.iter().all(|wanted| are_companions(wanted, &assignment)) {
+            let fences: Vec<u64> = wanted.iter().map(|wanted| wanted.attempt.fence.0).collect();
             return self.accuse(format!(
-                "device {index} of w{worker} is given {:?} while it has fence {wanted:?}, which nobody revoked",
+                "device {index} of w{worker} is given {:?} while it has fence {fences:?}, which nobody revoked",
                 assignment.attempt
+            ));
+        }
+        let beside = wanted.len();
+        if beside > 0 && beside >= assignment.ranks as usize {
+            return self.accuse(format!(
+                "device {index} of w{worker} is given {:?} beside {beside} shots in flight over {} ranks",
+                assignment.attempt, assignment.ranks
             ));
         }
         if device.waiting.len() == WAITING {
@@ -72,10 +88,11 @@ impl World {
                 }
                 here.revoked.push_back(fence);
             }
-            let Some(run) = here.run.as_mut().filter(|run| run.assignment.attempt.fence.0 == fence) else {
+            let Some(run) = here.runs.iter_mut().find(|run| run.assignment.attempt.fence.0 == fence) else {
                 continue;
             };
             run.revoked = true;
+            run.killed |= at_once;
             let hangs = matches!(run.fate, Fate::Hangs { at, .. } if at <= run.step);
             if at_once || hangs {
                 // Killing takes a moment; a rank in the depths of its device takes longer.
@@ -92,7 +109,11 @@ impl World {
     fn begin_next(&mut self, worker: usize, index: usize) {
         let life = self.workers[worker].life;
         let device = &mut self.workers[worker].devices[index];
-        if device.run.is_some() {
+        let may_begin = |next: &Assignment| {
+            device.runs.iter().all(|run| are_companions(&run.assignment, next))
+                && device.runs.len() < next.ranks.max(1) as usize
+        };
+        if !device.waiting.front().is_some_and(may_begin) {
             return;
         }
         let Some(assignment) = device.waiting.pop_front() else { return };
@@ -117,8 +138,8 @@ impl World {
         }
         let steps = self.chance.between(1, 6) as u32;
         let fate = self.a_fate(steps);
-        let run = Run { assignment, step: 0, steps, fate, revoked: false, waits_since: None };
-        self.workers[worker].devices[index].run = Some(run);
+        let run = Run { assignment, step: 0, steps, fate, revoked: false, killed: false, waits_since: None };
+        self.workers[worker].devices[index].runs.push(run);
         let load = self.chance.between(10, 400);
         self.agenda.note(self.now + load, Occurrence::Step { worker, life, device: index, fence });
     }
@@ -144,16 +165,18 @@ impl World {
         if it.life != life {
             return;
         }
-        let run = it.devices[index].run.as_mut().filter(|run| run.assignment.attempt.fence.0 == fence);
+        let run = it.devices[index].runs.iter_mut().find(|run| run.assignment.attempt.fence.0 == fence);
         let Some(run) = run else { return };
         if run.revoked {
-            return self.end_run(worker, index, Err(Cause::Cancelled));
+            return self.end_run(worker, index, fence, Err(Cause::Cancelled));
         }
         match run.fate {
-            Fate::Fails { at, cause } if at <= run.step => return self.end_run(worker, index, Err(cause)),
+            Fate::Fails { at, cause } if at <= run.step => {
+                return self.end_run(worker, index, fence, Err(cause));
+            }
             Fate::Hangs { at, is_watched } if at <= run.step => {
                 if is_watched && run.waits_since.is_some() {
-                    return self.end_run(worker, index, Err(Cause::TimeoutNoProgress));
+                    return self.end_run(worker, index, fence, Err(Cause::TimeoutNoProgress));
                 }
                 let patience = run.assignment.timeout_no_progress_ms;
                 if is_watched {
@@ -169,10 +192,10 @@ impl World {
         if ranks > 1 && !self.gang_is_whole(fence, ranks) {
             return self.wait_for_gang(worker, index, fence);
         }
-        let Some(run) = self.workers[worker].devices[index].run.as_mut() else { return };
+        let Some(run) = self.run_of(worker, index, fence) else { return };
         run.waits_since = None;
         if run.step == run.steps {
-            return self.end_run(worker, index, Ok(()));
+            return self.end_run(worker, index, fence, Ok(()));
         }
         run.step += 1;
         let (step, steps, attempt) = (run.step, run.steps, run.assignment.attempt.clone());
@@ -187,6 +210,11 @@ impl World {
         self.agenda.note(self.now + pause, Occurrence::Step { worker, life, device: index, fence });
     }
 
+    fn run_of(&mut self, worker: usize, index: usize, fence: u64) -> Option<&mut Run> {
+        let runs = &mut self.workers[worker].devices[index].runs;
+        runs.iter_mut().find(|run| run.assignment.attempt.fence.0 == fence)
+    }
+
     fn gang_is_whole(&self, fence: u64, ranks: u32) -> bool {
         (0..ranks).all(|rank| {
             self.gangs.get(&(fence, rank)).is_some_and(|at| {
@@ -197,16 +225,25 @@ impl World {
 
     fn wait_for_gang(&mut self, worker: usize, index: usize, fence: u64) {
         let (now, life) = (self.now, self.workers[worker].life);
-        let Some(run) = self.workers[worker].devices[index].run.as_mut() else { return };
+        let Some(run) = self.run_of(worker, index, fence) else { return };
         let since = *run.waits_since.get_or_insert(now);
         if now - since > COLLECTIVE_MS {
-            return self.end_run(worker, index, Err(Cause::CollectiveTimeout));
+            return self.end_run(worker, index, fence, Err(Cause::CollectiveTimeout));
         }
         self.agenda.note(now + 500, Occurrence::Step { worker, life, device: index, fence });
     }
 
-    fn end_run(&mut self, worker: usize, index: usize, outcome: Result<(), Cause>) {
-        let Some(run) = self.workers[worker].devices[index].run.take() else { return };
+    fn end_run(&mut self, worker: usize, index: usize, fence: u64, outcome: Result<(), Cause>) {
+        let runs = &mut self.workers[worker].devices[index].runs;
+        let Some(at) = runs.iter().position(|run| run.assignment.attempt.fence.0 == fence) else { return };
+        let run = runs.remove(at);
+        // A process takes its companions with it, who are given back.
+        let is_fatal = matches!(outcome, Err(Cause::Crashed | Cause::TimeoutNoProgress | Cause::DeviceLost));
+        let companions: Vec<u64> = if run.killed || is_fatal {
+            runs.iter().map(|run| run.assignment.attempt.fence.0).collect()
+        } else {
+            Vec::new()
+        };
         let Assignment { attempt, rank, ranks, .. } = run.assignment.clone();
         let outcome = if outcome.is_ok() && rank == 0 && self.objects.down_until > self.now {
             Err(Cause::StoreUnavailable)
@@ -229,6 +266,9 @@ impl World {
         };
         self.diary.say(self.now, || format!("w{worker} ends {attempt:?} rank {rank}: {outcome:?}"));
         self.ended(worker, attempt, rank, said);
+        for companion in companions {
+            self.end_run(worker, index, companion, Err(Cause::Yielded));
+        }
         self.begin_next(worker, index);
     }
 

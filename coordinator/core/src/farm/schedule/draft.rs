@@ -1,11 +1,13 @@
 //! What a tick would start, from one snapshot of the farm. Pure: the same farm gives the same draft.
 
 mod candidates;
+mod flight;
 mod gangs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use candidates::{Candidate, ShowLine};
+use flight::{Beside, Rooms};
 
 use super::{Reservation, expected_ms, fits, measured_ms};
 use crate::{
@@ -60,6 +62,14 @@ struct Drafting<'a> {
     given: BTreeMap<DeviceId, Time>,
     /// Tasks that reservations have placed or keep devices for.
     taken: BTreeSet<TaskId>,
+    /// What is left beside shots in flight.
+    rooms: Rooms,
+    /// Devices that shots of this draft go to, with all devices of that shot: others may join it there.
+    joined: BTreeMap<DeviceId, Vec<DeviceId>>,
+    /// Layers of which nothing more joins in this draft.
+    asked: BTreeSet<(JobId, u32)>,
+    /// Layers that need one device and found none: they go before those that come later.
+    hungry: Vec<Candidate<'a>>,
     draft: Draft,
 }
 
@@ -88,7 +98,7 @@ impl<'a> Drafting<'a> {
             }
         }
         let shows = farm.ready.iter().map(|(name, line)| (name.as_str(), ShowLine::new(farm, name, line)));
-        Self {
+        let mut drafting = Self {
             farm,
             now,
             free,
@@ -97,28 +107,39 @@ impl<'a> Drafting<'a> {
             kept: BTreeMap::new(),
             given: BTreeMap::new(),
             taken: BTreeSet::new(),
+            rooms: Rooms::new(),
+            joined: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            hungry: Vec::new(),
             draft: Draft::default(),
-        }
+        };
+        drafting.rooms = drafting.rooms();
+        drafting
     }
 
     /// Serves the show that is furthest behind until devices or tasks run out.
     fn fill(&mut self) {
-        while !self.free.is_empty() && self.draft.refused.len() < REFUSALS_MAX {
+        while (!self.free.is_empty() || self.may_join()) && self.draft.refused.len() < REFUSALS_MAX {
             let behind = self.shows.iter().min_by_key(|(name, show)| (show.clock, **name));
             let Some(name) = behind.map(|(name, _)| *name) else { return };
             let mut show = self.shows.remove(name).expect("it was just found");
             let Some(mut next) = show.next(|candidate| self.is_warm(candidate)) else { continue };
             match self.place(&mut next, &show) {
-                Ok(Some(start)) => {
+                Ok(Some((start, beside))) => {
                     let devices = start.devices.len() as u32;
-                    show.charge(devices, expected_ms(self.farm, next.job, next.layer));
+                    show.charge(devices, expected_ms(self.farm, next.job, next.layer), beside);
                     self.give(&next, start);
                     show.put_back(next);
                 }
                 // Nothing is left in it to start.
-                Ok(None) => {}
+                Ok(None) => drop(self.asked.insert((next.id.clone(), next.layer))),
                 Err(refusal) => {
-                    self.draft.refused.insert((next.id.clone(), next.layer), refusal);
+                    let layer = (next.id.clone(), next.layer);
+                    self.asked.insert(layer.clone());
+                    if refusal == Refusal::Device && next.wants().ranks == 1 && !self.rooms.is_empty() {
+                        self.hungry.push(next);
+                    }
+                    self.draft.refused.insert(layer, refusal);
                 }
             }
             self.shows.insert(name, show);
@@ -130,8 +151,8 @@ impl<'a> Drafting<'a> {
         self.free.keys().any(|class| class.resident.contains(model) && candidate.fits(class))
     }
 
-    /// Whether limits and quota let one more task of the candidate start.
-    fn allowed(&self, next: &Candidate<'a>, show: &ShowLine<'a>) -> Result<(), Refusal> {
+    /// Whether limits and quota let one more task of the candidate start, which takes so many more devices.
+    fn allowed(&self, next: &Candidate<'a>, show: &ShowLine<'a>, devices: u32) -> Result<(), Refusal> {
         let wants = next.wants();
         for limit in &wants.limits {
             let max = self.farm.limits.get(limit).copied().unwrap_or(0);
@@ -139,7 +160,7 @@ impl<'a> Drafting<'a> {
                 return Err(Refusal::Limit(limit.clone()));
             }
         }
-        if show.max_devices.is_some_and(|max| show.devices + wants.ranks > max)
+        if show.max_devices.is_some_and(|max| show.devices + devices > max)
             && !mutant::on(Mutant::QuotaIgnored)
         {
             return Err(Refusal::Quota);
@@ -147,10 +168,17 @@ impl<'a> Drafting<'a> {
         Ok(())
     }
 
-    /// The candidate's next task and its devices; `None` when it has no more tasks.
-    fn place(&mut self, next: &mut Candidate<'a>, show: &ShowLine<'a>) -> Result<Option<Start>, Refusal> {
-        self.allowed(next, show)?;
+    /// The candidate's next task and its devices, with the number of shots that are in flight there; `None` when it has no
+    /// more tasks.
+    fn place(
+        &mut self,
+        next: &mut Candidate<'a>,
+        show: &ShowLine<'a>,
+    ) -> Result<Option<(Start, usize)>, Refusal> {
+        // What joins shots in flight takes no device.
+        self.allowed(next, show, 0)?;
         let wants = next.wants();
+        let alone = self.allowed(next, show, wants.ranks);
         let mut passed = Vec::new();
         let mut placed = Ok(None);
         for _ in 0..TASKS_LOOKED_AT {
@@ -159,9 +187,18 @@ impl<'a> Drafting<'a> {
             if wants.ranks > 1 && self.taken.contains(&id) {
                 continue;
             }
+            if let Some(Beside { devices, shots }) = self.beside(next, task) {
+                placed = Ok(Some((Start { task: id, devices }, shots)));
+                break;
+            }
+            if let Err(refusal) = &alone {
+                placed = Err(refusal.clone());
+                passed.push(task);
+                break;
+            }
             let devices = if wants.ranks == 1 { self.single(next, task) } else { self.gang(next, task) };
             if let Some(devices) = devices {
-                placed = Ok(Some(Start { task: id, devices }));
+                placed = Ok(Some((Start { task: id, devices }, 0)));
                 break;
             }
             placed = Err(Refusal::Device);
@@ -211,8 +248,10 @@ impl<'a> Drafting<'a> {
         for limit in &next.wants().limits {
             *self.limits.entry(limit.as_str()).or_default() += 1;
         }
+        self.joins(next, &start.devices);
         for device in &start.devices {
-            self.given.insert(device.clone(), until);
+            let given = self.given.entry(device.clone()).or_insert(until);
+            *given = until.max(*given);
             let worker = self.farm.workers.get(&device.worker);
             let class = worker.and_then(|worker| Some(worker.class(worker.devices.get(&device.index)?)));
             if let Some(class) = class

@@ -23,7 +23,7 @@ const EXPECTED_UNMEASURED_MS: u64 = 60_000;
 impl Farm {
     pub(super) fn schedule(&mut self, now: Time) {
         self.requeue_due(now);
-        if self.free.is_empty() || self.ready.is_empty() {
+        if self.free.is_empty() && self.lanes.is_empty() || self.ready.is_empty() {
             return;
         }
         let Draft { starts, reservations, .. } = self.draft(now);

@@ -73,11 +73,12 @@ impl<'a> ShowLine<'a> {
         self.window.insert(at, candidate);
     }
 
-    pub(super) fn charge(&mut self, devices: u32, ms: u64) {
+    /// A task starts on so many devices, beside so many shots that are in flight there and hold them already.
+    pub(super) fn charge(&mut self, devices: u32, ms: u64, beside: usize) {
         let show = self.farm.shows.get(self.name);
-        let cost = show.map_or(ms, |show| show.cost(ms.saturating_mul(u64::from(devices))));
-        self.clock = self.clock.saturating_add(cost);
-        self.devices += devices;
+        let part = ms.saturating_mul(u64::from(devices)) / (beside as u64 + 1);
+        self.clock = self.clock.saturating_add(show.map_or(part, |show| show.cost(part)));
+        self.devices += if beside == 0 { devices } else { 0 };
     }
 }
 

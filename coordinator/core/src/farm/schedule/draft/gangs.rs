@@ -10,7 +10,7 @@ use crate::{
     ids::{DeviceId, TaskId, WorkerId},
     time::Time,
     view::TaskState,
-    worker::Busy,
+    worker::{Doing, Tenant},
 };
 
 impl<'a> Drafting<'a> {
@@ -58,7 +58,7 @@ impl<'a> Drafting<'a> {
     }
 
     /// Whether a device is kept for nobody else.
-    fn is_for(&self, device: &DeviceId, task: &TaskId) -> bool {
+    pub(super) fn is_for(&self, device: &DeviceId, task: &TaskId) -> bool {
         self.kept.get(device).is_none_or(|at| self.draft.reservations[*at].task == *task)
     }
 
@@ -76,10 +76,10 @@ impl<'a> Drafting<'a> {
             let Some(mut line) = self.shows.remove(show) else { continue };
             if all_free
                 && let Some(next) = self.candidate(&kept.task)
-                && self.allowed(&next, &line).is_ok()
+                && self.allowed(&next, &line, next.wants().ranks).is_ok()
             {
                 let devices = kept.devices.iter().cloned().collect();
-                line.charge(kept.devices.len() as u32, expected_ms(self.farm, next.job, next.layer));
+                line.charge(kept.devices.len() as u32, expected_ms(self.farm, next.job, next.layer), 0);
                 self.give(&next, Start { task: kept.task.clone(), devices });
             }
             self.shows.insert(show, line);
@@ -141,6 +141,7 @@ impl<'a> Drafting<'a> {
                     && device.held_until <= self.now
                     && next.may_go_at_worst(&id)
                     && !self.kept.contains_key(&id)
+                    && !self.is_own(next, &id)
                 {
                     by_worker.entry(name).or_default().push((self.free_at(&id), id));
                 }
@@ -171,7 +172,7 @@ impl<'a> Drafting<'a> {
         devices.iter().map(|device| self.free_at(device)).max().unwrap_or(self.now)
     }
 
-    fn is_free(&self, device: &DeviceId) -> bool {
+    pub(super) fn is_free(&self, device: &DeviceId) -> bool {
         self.free.values().any(|devices| devices.contains(device))
     }
 
@@ -187,12 +188,11 @@ impl<'a> Drafting<'a> {
 impl crate::farm::Farm {
     /// When a device should be free, by the measured pace of what it runs; `now` for one that is.
     pub(in crate::farm) fn free_at(&self, now: Time, id: &DeviceId) -> Time {
-        let device = self.workers.get(&id.worker).and_then(|worker| worker.devices.get(&id.index));
-        match device.map(|device| &device.busy) {
-            None | Some(Busy::Free) => now,
-            Some(Busy::Stopping { until, .. }) => *until,
-            Some(Busy::With(held)) => {
-                let task = &held.attempt.task;
+        let tenants = self.busy(id).into_iter().flat_map(|busy| busy.tenants());
+        let ends = tenants.map(|Tenant { attempt, doing, .. }| match doing {
+            Doing::Stops { until } => until,
+            Doing::Runs => {
+                let task = &attempt.task;
                 let Some(job) = self.jobs.get(&task.job) else { return now };
                 let live =
                     job.layers[task.layer as usize].tasks.get(&task.task).and_then(|t| t.live.as_ref());
@@ -200,6 +200,8 @@ impl crate::farm::Farm {
                 // Overdue: any moment now.
                 started.plus_ms(expected_ms(self, job, task.layer)).max(now.plus_ms(1))
             }
-        }
+        });
+        // Of shots in flight the last lets go of it.
+        ends.max().unwrap_or(now)
     }
 }
