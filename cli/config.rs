@@ -6,11 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use croft_core::split::Link;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     args, client,
     exit::{Exit, Failed},
+    fleet::{LinkOf, MEMORY_GIB_MAX},
 };
 
 /// A settings file is a page of text; what is larger is another file given by mistake.
@@ -36,11 +38,12 @@ struct CoordinatorFile {
     advertise: Option<String>,
     insecure: Option<bool>,
     lease_ms: Option<u64>,
+    between: Option<LinkOf>,
 }
 
 impl Settings for CoordinatorFile {
     const KEYS: &'static [&'static str] =
-        &["listen", "data_dir", "artifacts", "etcd", "farm", "advertise", "insecure", "lease_ms"];
+        &["listen", "data_dir", "artifacts", "etcd", "farm", "advertise", "insecure", "lease_ms", "between"];
 }
 
 /// `worker.toml`
@@ -56,6 +59,10 @@ struct WorkerFile {
     insecure: Option<bool>,
     checkpoint_ms: Option<u64>,
     gang_address: Option<IpAddr>,
+    /// Of each device that is offered. On a CPU device it also bounds what its rank may ask the system for.
+    memory_gib: Option<f64>,
+    tflops: Option<f64>,
+    link: Option<LinkOf>,
 }
 
 impl Settings for WorkerFile {
@@ -69,6 +76,9 @@ impl Settings for WorkerFile {
         "insecure",
         "checkpoint_ms",
         "gang_address",
+        "memory_gib",
+        "tflops",
+        "link",
     ];
 }
 
@@ -92,7 +102,7 @@ pub(crate) struct Client {
 }
 
 /// A coordinator's settings, whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Coordinator {
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: PathBuf,
@@ -102,10 +112,12 @@ pub(crate) struct Coordinator {
     pub(crate) advertise: Option<String>,
     pub(crate) insecure: bool,
     pub(crate) lease_ms: Option<u64>,
+    /// What lies between workers.
+    pub(crate) between: Option<Link>,
 }
 
 /// A worker's settings, whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Worker {
     pub(crate) coordinators: Vec<String>,
     pub(crate) data_dir: PathBuf,
@@ -116,6 +128,10 @@ pub(crate) struct Worker {
     pub(crate) insecure: bool,
     pub(crate) checkpoint_ms: Option<u64>,
     pub(crate) gang_address: Option<IpAddr>,
+    /// Offered of each device.
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) gflops: Option<u64>,
+    pub(crate) link: Option<Link>,
 }
 
 /// A variable of the environment; one that is not text counts as absent.
@@ -173,6 +189,7 @@ pub(crate) fn coordinator(flags: args::Coordinator) -> Result<Coordinator, Faile
         advertise: flags.advertise.or(file.advertise),
         insecure: flags.insecure || file.insecure.unwrap_or(false),
         lease_ms: file.lease_ms,
+        between: file.between.as_ref().map(link).transpose()?,
     })
 }
 
@@ -195,7 +212,28 @@ pub(crate) fn worker(flags: args::Worker) -> Result<Worker, Failed> {
         insecure: flags.insecure || file.insecure.unwrap_or(false),
         checkpoint_ms: file.checkpoint_ms,
         gang_address: file.gang_address,
+        memory_bytes: flags.device_memory.or(file.memory_gib).map(memory_bytes).transpose()?,
+        gflops: file.tflops.map(gflops).transpose()?,
+        link: file.link.as_ref().map(link).transpose()?,
     })
+}
+
+fn link(told: &LinkOf) -> Result<Link, Failed> {
+    told.link().map_err(|what| Failed::with(Exit::Usage, what))
+}
+
+fn memory_bytes(gib: f64) -> Result<u64, Failed> {
+    if gib > 0.0 && gib <= MEMORY_GIB_MAX {
+        return Ok((gib * f64::from(1 << 30)) as u64);
+    }
+    Err(Failed::with(Exit::Usage, format!("memory_gib {gib}: it is above 0, GiB of each device")))
+}
+
+fn gflops(tflops: f64) -> Result<u64, Failed> {
+    if tflops > 0.0 && tflops.is_finite() {
+        return Ok(((tflops * 1e3) as u64).max(1));
+    }
+    Err(Failed::with(Exit::Usage, format!("tflops {tflops}: it is above 0, of each device")))
 }
 
 /// `dir` as a `file://` URL.
@@ -286,7 +324,8 @@ mod tests {
             .is_ok()
         );
         assert!(parse::<WorkerFile>(
-            "coordinator='a:1'\ndata_dir='d'\ndevices='auto'\nthreads=2\nname='w'\ntags=['a']\ninsecure=true\n",
+            "coordinator='a:1'\ndata_dir='d'\ndevices='auto'\nthreads=2\nname='w'\ntags=['a']\ninsecure=true\nmemory_gib=24\n\
+             tflops=0.5\nlink={name='PCIe',gb_per_s=25,latency_us=40}\n",
             "f"
         )
         .is_ok());

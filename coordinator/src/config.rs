@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
 };
 
+use croft_core::split::Link;
 use url::Url;
 
 /// Settings of a coordinator. `Default` is a private one: loopback, any port, outputs in the temporary folder.
@@ -26,6 +27,8 @@ pub struct Config {
     pub farm: String,
     /// How clients and workers reach this coordinator; where it listens, when left out.
     pub advertise: Option<String>,
+    /// What lies between workers, for the choice of how to split a model.
+    pub between: Link,
     /// Publications that run at once.
     pub publications: usize,
 }
@@ -42,6 +45,7 @@ impl Default for Config {
             etcd: Vec::new(),
             farm: "croft".to_owned(),
             advertise: None,
+            between: Link::between(),
             publications: 16,
         }
     }

@@ -4,6 +4,8 @@ mod failures;
 mod gangs;
 mod halfway;
 mod house;
+mod memory;
+mod middle;
 mod prompt_to_pictures;
 mod python;
 mod rude;

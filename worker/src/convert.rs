@@ -43,7 +43,12 @@ pub(crate) fn address(attempt: &AttemptRef, address: &str) -> WorkerMessage {
 }
 
 pub(crate) fn done(attempt: &AttemptRef, artifacts: Vec<Artifact>, times: AttemptTimes) -> WorkerMessage {
-    message(What::Done(AttemptDone { attempt: Some(attempt.clone()), artifacts, times: Some(times) }))
+    message(What::Done(AttemptDone {
+        attempt: Some(attempt.clone()),
+        artifacts,
+        times: Some(times),
+        ..AttemptDone::default()
+    }))
 }
 
 pub(crate) fn failed(attempt: &AttemptRef, failure: Failure) -> WorkerMessage {

@@ -1,6 +1,6 @@
 //! One device: takes assignments one after the other, keeps its rank warm between them, and says how each ended.
 
-use std::{collections::VecDeque, net::IpAddr, sync::Arc};
+use std::{collections::VecDeque, net::IpAddr, path::Path, sync::Arc};
 
 use croft_proto::v1::{
     Assignment, AttemptRef, AttemptTimes, ExitCause, Failure, GangJoin, Revoke, WorkerMessage,
@@ -56,6 +56,8 @@ pub(crate) struct Device {
     pub(crate) progress: mpsc::Sender<WorkerMessage>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) checkpoint_ms: u64,
+    /// What its ranks may hold at most, where their owner set a bound.
+    pub(crate) memory_bytes: Option<u64>,
     /// The address of this machine on which ranks elsewhere reach the one here.
     pub(crate) gang_address: IpAddr,
 }
@@ -151,7 +153,7 @@ impl Device {
         };
         let warm = match rank.take() {
             Some(rank) => rank,
-            None => match Rank::start(program, args, self.threads, self.index, self.scratch.logs()).await {
+            None => match self.start(program, args).await {
                 Ok(rank) => rank,
                 Err(error) => {
                     let message =
@@ -184,6 +186,14 @@ impl Device {
             After::Gone => None,
         };
         ending
+    }
+
+    async fn start(&self, program: &Path, args: &[String]) -> std::io::Result<Rank> {
+        let rank = Rank::start(program, args, self.threads, self.index, self.scratch.logs()).await?;
+        if let Some(bytes) = self.memory_bytes {
+            rank.bound(bytes)?;
+        }
+        Ok(rank)
     }
 
     fn failure(&self, rank: u32, cause: ExitCause, message: impl Into<String>, remedy: &str) -> Failure {

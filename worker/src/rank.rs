@@ -17,6 +17,7 @@ use croft_proto::{
     frame,
     v1::{FromRank, RankCancel, RankJoin, RankRender, Stage, ToRank, from_rank, to_rank},
 };
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::{
     net::{
         UnixStream,
@@ -32,6 +33,8 @@ use self::log::Log;
 
 /// The descriptor that a rank finds its socket on.
 const FD: i32 = 3;
+/// What a rank has asked the system for and does not use: stacks of its threads, arenas of the allocator.
+const UNUSED_BYTES: u64 = 256 << 20;
 /// Messages of a rank that wait to be read.
 const WAITING: usize = 64;
 /// What a fresh process gets to say that it is ready.
@@ -119,6 +122,16 @@ impl Rank {
             Ok(_) => Err(io::Error::other(rank.how_it_ended().await)),
             Err(_) => Err(io::Error::other(format!("it was not ready after {} s", READY.as_secs()))),
         }
+    }
+
+    /// Lets it hold no more than `bytes`, and what its threads and libraries have asked for without using it: past that it
+    /// ends by itself, before the machine is out of memory.
+    pub(crate) fn bound(&self, bytes: u64) -> io::Result<()> {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let Some(pid) = pid else { return Ok(()) };
+        let most = Some(bytes.saturating_add(UNUSED_BYTES));
+        prlimit(Some(pid), Resource::Data, Rlimit { current: most, maximum: most })?;
+        Ok(())
     }
 
     pub(crate) fn engine_version(&self) -> &str {

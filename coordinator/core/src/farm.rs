@@ -7,7 +7,9 @@ mod attempts;
 mod avoid;
 mod ending;
 mod explain;
+mod forecast;
 mod jobs;
+mod peaks;
 mod recover;
 mod schedule;
 mod settle;
@@ -23,6 +25,7 @@ use std::{
 };
 
 use avoid::Avoided;
+use peaks::Peaks;
 use schedule::Reservation;
 
 use crate::{
@@ -32,6 +35,7 @@ use crate::{
     pace::Pace,
     record,
     show::Show,
+    split::Link,
     step::{Command, Event, Step, Update},
     task::Live,
     time::Time,
@@ -45,11 +49,13 @@ pub struct Config {
     pub lease_ms: u64,
     /// Jobs remembered; past this many the oldest settled ones are forgotten.
     pub jobs_kept: usize,
+    /// What lies between workers.
+    pub between: Link,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { lease_ms: 10_000, jobs_kept: 10_000 }
+        Self { lease_ms: 10_000, jobs_kept: 10_000, between: Link::between() }
     }
 }
 
@@ -84,6 +90,7 @@ pub struct Farm {
     aged: Time,
     /// Wall time of attempts by model digest, for forecasts.
     paces: BTreeMap<String, Pace>,
+    peaks: Peaks,
     out: Out,
 }
 
@@ -128,6 +135,7 @@ impl Farm {
             checked: Time::default(),
             aged: Time::default(),
             paces: BTreeMap::new(),
+            peaks: Peaks::default(),
             out: Out::default(),
         }
     }
@@ -158,7 +166,8 @@ impl Farm {
             Event::AttemptProgressed { session, attempt, rank, stage, step, steps } => {
                 self.attempt_progressed(now, session, &attempt, rank, stage, (step, steps));
             }
-            Event::AttemptSaved { session, attempt, rank, artifacts, times } => {
+            Event::AttemptSaved { session, attempt, rank, artifacts, times, peak_bytes } => {
+                self.peak_measured(session, &attempt, rank, peak_bytes);
                 self.attempt_saved(now, session, &attempt, rank, artifacts, times);
             }
             Event::AttemptFailed { session, attempt, rank, failure } => {

@@ -18,6 +18,7 @@ use crate::{
     job::Job,
     plan::PlanRecord,
     show::ShowSettings,
+    split::{Link, Seating},
     step::{DeviceInfo, Write},
     time::Time,
     worker::{LockKind, Worker},
@@ -42,6 +43,9 @@ pub(crate) struct JobRecord {
     pub(crate) device_ms: u64,
     /// By layer: why its tasks without a record are cancelled, when they are.
     pub(crate) rest: Vec<Option<String>>,
+    /// By layer: how the farm chose to seat its tasks, once it has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) seatings: Vec<Option<Seating>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,6 +57,8 @@ pub(crate) struct WorkerRecord {
     pub(crate) tags: Vec<String>,
     pub(crate) devices: Vec<DeviceInfo>,
     pub(crate) locks: Vec<(LockKind, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) link: Option<Link>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -94,6 +100,10 @@ pub(crate) fn job(id: &JobId, job: &Job) -> Write {
         priority: job.priority,
         device_ms: job.device_ms,
         rest: job.layers.iter().map(|layer| layer.rest.as_deref().map(str::to_owned)).collect(),
+        seatings: match job.layers.iter().any(|layer| layer.seating.is_some()) {
+            true => job.layers.iter().map(|layer| layer.seating).collect(),
+            false => Vec::new(),
+        },
     };
     put(job_key(id), &record)
 }
@@ -111,6 +121,7 @@ pub(crate) fn worker(id: &WorkerId, worker: &Worker) -> Write {
             .map(|device| DeviceInfo { resident_models: Vec::new(), ..device.info.clone() })
             .collect(),
         locks: worker.locks.iter().map(|(kind, why)| (*kind, why.clone())).collect(),
+        link: worker.link.clone(),
     };
     put(worker_key(id), &record)
 }

@@ -72,6 +72,8 @@ pub(crate) struct Seat {
     /// The stream that its reports come over; `None` while its worker is away.
     pub(crate) session: Option<SessionId>,
     pub(crate) done: bool,
+    /// What it was estimated to need; 0 where nothing was, as after a restart.
+    pub(crate) need_bytes: u64,
 }
 
 /// An attempt that is over.

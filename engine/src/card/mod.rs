@@ -54,6 +54,7 @@ pub struct Shape {
     pub layers: usize,
     pub heads: usize,
     pub text_heads: usize,
+    pub text_layers: usize,
     /// Of the stream.
     pub width: usize,
     /// Of the latents.
@@ -96,6 +97,7 @@ pub fn card(model: &str) -> Result<Card, Error> {
             layers: parts.transformer.config().layers,
             heads: parts.transformer.config().heads,
             text_heads: parts.encoder.heads(),
+            text_layers: parts.encoder.layers(),
             width: parts.transformer.config().width(),
             channels: parts.transformer.config().in_channels,
             frames_per_latent: parts.video.frames_per_latent,

@@ -69,6 +69,10 @@ impl Encoder {
         self.t5.heads()
     }
 
+    pub(crate) fn layers(&self) -> usize {
+        self.t5.layers()
+    }
+
     /// Numbers that the text encoder holds.
     pub(crate) fn held(&self) -> usize {
         self.t5.held()

@@ -195,7 +195,42 @@ impl ExitCause {
         }
     }
 }
-/// What a rank is doing.
+/// How long the parts of a model stay in a rank's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Residency {
+    Unspecified = 0,
+    /// All of them, from clip to clip.
+    Resident = 1,
+    /// One after the other: text encoder, transformer, decoder.
+    Sequential = 2,
+    /// The same, and of text encoder and transformer two blocks at a time.
+    Streamed = 3,
+}
+impl Residency {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RESIDENCY_UNSPECIFIED",
+            Self::Resident => "RESIDENCY_RESIDENT",
+            Self::Sequential => "RESIDENCY_SEQUENTIAL",
+            Self::Streamed => "RESIDENCY_STREAMED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RESIDENCY_UNSPECIFIED" => Some(Self::Unspecified),
+            "RESIDENCY_RESIDENT" => Some(Self::Resident),
+            "RESIDENCY_SEQUENTIAL" => Some(Self::Sequential),
+            "RESIDENCY_STREAMED" => Some(Self::Streamed),
+            _ => None,
+        }
+    }
+}
 /// How the ranks of a gang share a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -232,6 +267,7 @@ impl SplitMode {
         }
     }
 }
+/// What a rank is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Stage {
@@ -358,10 +394,13 @@ pub struct LayerPlan {
     #[prost(string, tag = "10")]
     pub after: ::prost::alloc::string::String,
     /// Which way to split it over a fleet, with the arithmetic: a line for each way that was looked at, the choice last.
-    ///
-    /// next tag: 12
     #[prost(string, repeated, tag = "11")]
     pub split: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What of its memory is needed on the devices of the farm, and which have it: a line each.
+    ///
+    /// next tag: 13
+    #[prost(string, repeated, tag = "12")]
+    pub memory: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskCounts {
@@ -420,9 +459,13 @@ pub struct Job {
     /// Milliseconds until done by the measured pace; 0 when unknown.
     #[prost(uint64, tag = "12")]
     pub eta_ms: u64,
-    /// next tag: 14
     #[prost(bool, tag = "13")]
     pub paused: bool,
+    /// Only in the answer to CreateJob: what is allowed and yet probably not meant.
+    ///
+    /// next tag: 15
+    #[prost(string, repeated, tag = "14")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Layer {
@@ -432,9 +475,13 @@ pub struct Layer {
     pub model: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub after: ::prost::alloc::string::String,
-    /// next tag: 5
     #[prost(message, optional, tag = "4")]
     pub counts: ::core::option::Option<TaskCounts>,
+    /// Over how many devices a task is rendered and how, once that is decided: `tensor over 2`; else empty.
+    ///
+    /// next tag: 6
+    #[prost(string, tag = "5")]
+    pub split: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Task {
@@ -4187,10 +4234,13 @@ pub struct Hello {
     #[prost(message, repeated, tag = "8")]
     pub running: ::prost::alloc::vec::Vec<AttemptRef>,
     /// Made anew by each worker process: two processes under one name are told apart.
-    ///
-    /// next tag: 10
     #[prost(string, tag = "9")]
     pub incarnation: ::prost::alloc::string::String,
+    /// Between its devices, where its owner says.
+    ///
+    /// next tag: 11
+    #[prost(message, optional, tag = "10")]
+    pub link: ::core::option::Option<Link>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeviceInfo {
@@ -4204,9 +4254,25 @@ pub struct DeviceInfo {
     pub memory_bytes: u64,
     #[prost(uint32, tag = "5")]
     pub threads: u32,
-    /// next tag: 7
     #[prost(string, repeated, tag = "6")]
     pub resident_models: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What it delivers, billions of floating-point operations a second; 0 where its owner does not say.
+    ///
+    /// next tag: 8
+    #[prost(uint64, tag = "7")]
+    pub gflops: u64,
+}
+/// What carries bytes from one device to another.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Link {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Delivered in one direction.
+    #[prost(uint64, tag = "2")]
+    pub bytes_per_s: u64,
+    /// next tag: 4
+    #[prost(uint64, tag = "3")]
+    pub latency_ns: u64,
 }
 /// next tag: 1
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4233,9 +4299,13 @@ pub struct AttemptDone {
     /// Saved under the attempt's prefix, digested while streaming.
     #[prost(message, repeated, tag = "2")]
     pub artifacts: ::prost::alloc::vec::Vec<Artifact>,
-    /// next tag: 4
     #[prost(message, optional, tag = "3")]
     pub times: ::core::option::Option<AttemptTimes>,
+    /// Bytes its process has held at most; 0 where that is not known.
+    ///
+    /// next tag: 5
+    #[prost(uint64, tag = "4")]
+    pub peak_memory_bytes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AttemptFailed {
@@ -4337,9 +4407,15 @@ pub struct Assignment {
     /// Of a gang: known to its ranks alone.
     #[prost(bytes = "bytes", tag = "9")]
     pub gang_token: ::prost::bytes::Bytes,
-    /// next tag: 11
     #[prost(enumeration = "SplitMode", tag = "10")]
     pub mode: i32,
+    #[prost(enumeration = "Residency", tag = "11")]
+    pub residency: i32,
+    /// Of a gang whose ranks do not take the same: how much of the heads each takes.
+    ///
+    /// next tag: 13
+    #[prost(uint32, repeated, tag = "12")]
+    pub shares: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Revoke {
@@ -4705,9 +4781,13 @@ pub struct RankGang {
     /// The address of this machine on which the others reach it.
     #[prost(string, tag = "5")]
     pub host: ::prost::alloc::string::String,
-    /// next tag: 7
     #[prost(enumeration = "SplitMode", tag = "6")]
     pub mode: i32,
+    /// By rank, how much of the heads each takes; none where all take the same.
+    ///
+    /// next tag: 8
+    #[prost(uint32, repeated, tag = "7")]
+    pub shares: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RankRender {

@@ -229,8 +229,9 @@ impl World {
         let Some(plan) = self.plan_of(&attempt.task.job) else { return Ok(()) };
         let needs = plan.resources(attempt.task.layer);
         let workers = &self.ledger.tasks[&attempt.task].workers;
-        if ranks != needs.ranks {
-            return Err(format!("{attempt:?} has {ranks} ranks, and its layer asks for {}", needs.ranks));
+        let wanted = needs.seating().map_or(1, |seating| seating.ranks);
+        if ranks != wanted {
+            return Err(format!("{attempt:?} has {ranks} ranks, and its layer asks for {wanted}"));
         }
         if needs.same_worker && workers.iter().any(|worker| *worker != workers[0]) {
             return Err(format!("{attempt:?} is spread over {workers:?}"));

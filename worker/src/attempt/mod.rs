@@ -232,6 +232,7 @@ impl Bench<'_> {
             generation: assignment.attempt.as_ref().map_or(0, |attempt| attempt.fence),
             host: self.gang_address.to_string(),
             mode: assignment.mode,
+            shares: assignment.shares.clone(),
         })
     }
 
@@ -294,6 +295,11 @@ impl Bench<'_> {
     async fn crashed(&self, rank: &mut Rank) -> Failure {
         let message =
             format!("rank {} on {}:{}: {}", self.rank, self.worker, self.device, rank.how_it_ended().await);
+        // The words of Rust's allocator, with which it ends the process.
+        if message.contains("memory allocation of") {
+            let remedy = "fewer frames or pixels, or vae_tiling: true, need less; memory_gib in worker.toml is the bound";
+            return self.failure(ExitCause::OomHost, message, remedy);
+        }
         let remedy = if message.contains("SIGKILL") {
             "where nobody killed it, the out-of-memory killer did: see the system's log, offer fewer devices, or ask for less"
         } else {

@@ -47,6 +47,7 @@ impl House {
             progress: tell,
             shutdown: shutdown.clone(),
             checkpoint_ms: 0,
+            memory_bytes: None,
             gang_address: std::net::Ipv4Addr::LOCALHOST.into(),
         };
         let mut tasks = JoinSet::new();

@@ -15,7 +15,10 @@ use crate::{
     worker::{Busy, Held},
 };
 
-use super::{Farm, schedule::expected_ms};
+use super::{
+    Farm,
+    schedule::{Seated, expected_ms},
+};
 
 /// Models whose pace is remembered.
 const PACES_KEPT: usize = 1_000;
@@ -39,6 +42,7 @@ impl Farm {
             .map(|device| self.workers.get(&device.worker).and_then(|worker| worker.session))
             .collect();
         let ranks = devices.len() as u32;
+        let Seated { seating, chosen, deal, needs } = self.seated(task, &devices);
         let expected = self.jobs.get(&task.job).map_or(0, |job| expected_ms(self, job, task.layer));
         let job = self.jobs.get_mut(&task.job).expect("the schedule names jobs that exist");
         let charged_ms = expected.saturating_mul(u64::from(ranks));
@@ -48,6 +52,9 @@ impl Farm {
         let layer = &mut job.layers[task.layer as usize];
         layer.set(task.task, TaskState::Running);
         layer.served = now;
+        if chosen && layer.seating.replace(seating) != Some(seating) {
+            self.out.jobs.insert(task.job.clone());
+        }
         let no_progress_ms = match job.plan.no_progress() {
             NoProgress::Ms(ms) => ms,
             NoProgress::Times(times) => layer
@@ -58,12 +65,17 @@ impl Farm {
         let entry = layer.touch(task.task);
         entry.number += 1;
         let number = entry.number;
-        let seats = devices.iter().zip(&sessions);
+        let seats = devices.iter().zip(&sessions).zip(needs);
         entry.live = Some(Box::new(Live {
             number,
             fence,
             seats: seats
-                .map(|(device, session)| Seat { device: device.clone(), session: *session, done: false })
+                .map(|((device, session), need_bytes)| Seat {
+                    device: device.clone(),
+                    session: *session,
+                    done: false,
+                    need_bytes,
+                })
                 .collect(),
             started: now,
             moved: now,
@@ -81,7 +93,6 @@ impl Farm {
         let plan = &job.plan;
         layer.advance(|position| plan.order(task.layer, position));
         let recipe = plan.recipe(&task.job, task.layer, task.task);
-        let mode = plan.resources(task.layer).mode;
         let sidecar = plan.sidecar(&task.job, task.layer, task.task);
         let timeout_total_ms = plan.timeout_total_ms();
         let attempt = AttemptId { task: task.clone(), number, fence };
@@ -104,7 +115,9 @@ impl Farm {
                 attempt: attempt.clone(),
                 rank,
                 ranks,
-                mode,
+                mode: seating.mode,
+                residency: deal.residency,
+                shares: deal.shares.clone(),
                 recipe: recipe.clone(),
                 prefix: prefix.clone(),
                 sidecar: sidecar.clone(),

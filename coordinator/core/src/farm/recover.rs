@@ -47,6 +47,7 @@ impl Farm {
                 host: record.host,
                 version: record.build,
                 tags: record.tags,
+                link: record.link,
                 seen: now,
                 locks: record.locks.into_iter().collect(),
                 devices: record.devices.into_iter().map(|info| (info.index, Device::new(info))).collect(),
@@ -199,6 +200,9 @@ fn recovered_job(id: &JobId, record: record::JobRecord, now: Time) -> Result<Job
     job.device_ms = record.device_ms;
     for (layer, rest) in job.layers.iter_mut().zip(record.rest) {
         layer.rest = rest.map(Into::into);
+    }
+    for (layer, seating) in job.layers.iter_mut().zip(record.seatings) {
+        layer.seating = seating;
     }
     Ok(job)
 }

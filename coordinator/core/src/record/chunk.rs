@@ -126,8 +126,12 @@ impl TaskRecord {
     pub(crate) fn task(self, now: Time) -> Task {
         let live = self.live.filter(|live| !live.devices.is_empty()).map(|live| {
             let saved = self.state == TaskState::Publishing;
-            let seat =
-                |(rank, device)| Seat { device, session: None, done: saved || live.done.contains(&rank) };
+            let seat = |(rank, device)| Seat {
+                device,
+                session: None,
+                done: saved || live.done.contains(&rank),
+                need_bytes: 0,
+            };
             Box::new(Live {
                 number: live.number,
                 fence: live.fence,

@@ -1,11 +1,13 @@
 //! The farm's rules as values: no process, no socket, no clock.
 
 mod cancelling;
+mod cards;
 mod chance;
 mod explaining;
 mod gangs;
 mod house;
 mod layers;
+mod memory;
 mod recovering;
 mod retrying;
 mod scheduling;

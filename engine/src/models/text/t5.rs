@@ -126,6 +126,10 @@ impl T5 {
         self.config.heads
     }
 
+    pub(crate) fn layers(&self) -> usize {
+        self.config.layers
+    }
+
     /// Numbers that are held.
     pub fn held(&self) -> usize {
         self.blocks.iter().map(Block::held).sum::<usize>() + self.distances.len() + self.last.len()

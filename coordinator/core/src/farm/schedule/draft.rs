@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candidates::{Candidate, ShowLine};
 
-use super::{Reservation, expected_ms, fits, measured_ms};
+use super::{Demand, Reservation, expected_ms, measured_ms};
 use crate::{
     farm::Farm,
     ids::{DeviceId, JobId, TaskId},
@@ -139,7 +139,7 @@ impl<'a> Drafting<'a> {
                 return Err(Refusal::Limit(limit.clone()));
             }
         }
-        if show.max_devices.is_some_and(|max| show.devices + wants.ranks > max)
+        if show.max_devices.is_some_and(|max| show.devices + next.demand.seating.ranks > max)
             && !mutant::on(Mutant::QuotaIgnored)
         {
             return Err(Refusal::Quota);
@@ -150,23 +150,23 @@ impl<'a> Drafting<'a> {
     /// The candidate's next task and its devices; `None` when it has no more tasks.
     fn place(&mut self, next: &mut Candidate<'a>, show: &ShowLine<'a>) -> Result<Option<Start>, Refusal> {
         self.allowed(next, show)?;
-        let wants = next.wants();
+        let ranks = next.demand.seating.ranks;
         let mut passed = Vec::new();
         let mut placed = Ok(None);
         for _ in 0..TASKS_LOOKED_AT {
             let Some(task) = next.tasks.next() else { break };
             let id = next.task_id(task);
-            if wants.ranks > 1 && self.taken.contains(&id) {
+            if ranks > 1 && self.taken.contains(&id) {
                 continue;
             }
-            let devices = if wants.ranks == 1 { self.single(next, task) } else { self.gang(next, task) };
+            let devices = if ranks == 1 { self.single(next, task) } else { self.gang(next, task) };
             if let Some(devices) = devices {
                 placed = Ok(Some(Start { task: id, devices }));
                 break;
             }
             placed = Err(Refusal::Device);
             passed.push(task);
-            if wants.ranks > 1 {
+            if ranks > 1 {
                 self.reserve(next, task);
                 break;
             }
