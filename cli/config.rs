@@ -14,6 +14,7 @@ mod telemetry;
 #[cfg(test)]
 use coordinator::CoordinatorFile;
 pub(crate) use coordinator::coordinator;
+use croft_core::split::Link;
 use croft_proto::{channel::Files, identity::Folder};
 use security::{TlsFile, files};
 pub(crate) use security::{authority_dir, client_identity, write_client, write_worker};
@@ -22,6 +23,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use crate::{
     args, client,
     exit::{Exit, Failed},
+    fleet::{LinkOf, MEMORY_GIB_MAX},
 };
 
 /// A settings file is a page of text; what is larger is another file given by mistake.
@@ -58,6 +60,10 @@ struct WorkerFile {
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
     telemetry: Option<TelemetryFile>,
+    /// Of each device that is offered. On a CPU device it also bounds what its rank may ask the system for.
+    memory_gib: Option<f64>,
+    tflops: Option<f64>,
+    link: Option<LinkOf>,
 }
 
 impl Settings for WorkerFile {
@@ -77,6 +83,9 @@ impl Settings for WorkerFile {
         "cert",
         "key",
         "telemetry",
+        "memory_gib",
+        "tflops",
+        "link",
     ];
 }
 
@@ -121,6 +130,10 @@ pub(crate) struct Worker {
     /// For ranks alone.
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) telemetry: Telemetry,
+    /// Offered of each device.
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) gflops: Option<u64>,
+    pub(crate) link: Option<Link>,
 }
 
 /// A variable of the environment; one that is not text counts as absent.
@@ -192,7 +205,28 @@ pub(crate) fn worker(flags: args::Worker) -> Result<Worker, Failed> {
         gang_address: file.gang_address,
         environment: file.nccl.unwrap_or_default().environment(),
         telemetry: Telemetry::of(flags.telemetry, file.telemetry)?,
+        memory_bytes: flags.device_memory.or(file.memory_gib).map(memory_bytes).transpose()?,
+        gflops: file.tflops.map(gflops).transpose()?,
+        link: file.link.as_ref().map(link).transpose()?,
     })
+}
+
+fn link(told: &LinkOf) -> Result<Link, Failed> {
+    told.link().map_err(|what| Failed::with(Exit::Usage, what))
+}
+
+fn memory_bytes(gib: f64) -> Result<u64, Failed> {
+    if gib > 0.0 && gib <= MEMORY_GIB_MAX {
+        return Ok((gib * f64::from(1 << 30)) as u64);
+    }
+    Err(Failed::with(Exit::Usage, format!("memory_gib {gib}: it is above 0, GiB of each device")))
+}
+
+fn gflops(tflops: f64) -> Result<u64, Failed> {
+    if tflops > 0.0 && tflops.is_finite() {
+        return Ok(((tflops * 1e3) as u64).max(1));
+    }
+    Err(Failed::with(Exit::Usage, format!("tflops {tflops}: it is above 0, of each device")))
 }
 
 /// `dir` as a `file://` URL.
@@ -284,7 +318,8 @@ mod tests {
             .is_ok()
         );
         assert!(parse::<WorkerFile>(
-            "coordinator='a:1'\ndata_dir='d'\ndevices='auto'\nthreads=2\nname='w'\ntags=['a']\ninsecure=true\n",
+            "coordinator='a:1'\ndata_dir='d'\ndevices='auto'\nthreads=2\nname='w'\ntags=['a']\ninsecure=true\nmemory_gib=24\n\
+             tflops=0.5\nlink={name='PCIe',gb_per_s=25,latency_us=40}\n",
             "f"
         )
         .is_ok());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use croft_core::split::{Fleet, Host, Link};
+use croft_core::split::{Fleet, Host, Kind, Link};
 use serde::Deserialize;
 
 use crate::{
@@ -10,11 +10,9 @@ use crate::{
     exit::{Exit, Failed},
 };
 
-/// Bytes of a number of bf16 weights.
-const BF16_BYTES: u64 = 2;
 const DEVICES_MAX: u32 = 1_024;
 /// What nobody has yet: a number beyond it is in another unit.
-const MEMORY_GIB_MAX: f64 = 10_000.0;
+pub(crate) const MEMORY_GIB_MAX: f64 = 10_000.0;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,29 +33,39 @@ struct HostOf {
     memory_gib: f64,
     tflops: f64,
     link: Option<LinkOf>,
+    /// `cpu` for devices that compute in f32; any other word, or none, for bf16.
+    kind: Option<String>,
+    /// At which weights come to a device that does not hold them all.
+    upload_gb_per_s: Option<f64>,
 }
 
-#[derive(Debug, Deserialize)]
+/// A link as a settings file describes it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LinkOf {
+pub(crate) struct LinkOf {
     name: String,
     gb_per_s: f64,
     latency_us: f64,
+}
+
+impl LinkOf {
+    /// The link, or what is wrong with it.
+    pub(crate) fn link(&self) -> Result<Link, String> {
+        let fits = self.gb_per_s > 0.0 && self.gb_per_s.is_finite() && (0.0..1e9).contains(&self.latency_us);
+        fits.then(|| Link {
+            name: self.name.clone(),
+            bytes_per_s: self.gb_per_s * 1e9,
+            latency_s: self.latency_us * 1e-6,
+        })
+        .ok_or_else(|| format!("link '{}': gb_per_s is above 0, latency_us 0 or more", self.name))
+    }
 }
 
 /// Reads a fleet.
 pub(crate) fn read(path: &Path) -> Result<Fleet, Failed> {
     let file: File = config::load(path)?;
     let bad = |what: String| Failed::with(Exit::Usage, format!("{}: {what}", path.display()));
-    let link = |told: &LinkOf| {
-        let fits = told.gb_per_s > 0.0 && told.gb_per_s.is_finite() && (0.0..1e9).contains(&told.latency_us);
-        fits.then(|| Link {
-            name: told.name.clone(),
-            bytes_per_s: told.gb_per_s * 1e9,
-            latency_s: told.latency_us * 1e-6,
-        })
-        .ok_or_else(|| bad(format!("link '{}': gb_per_s is above 0, latency_us 0 or more", told.name)))
-    };
+    let link = |told: &LinkOf| told.link().map_err(bad);
     let mut hosts = Vec::new();
     for told in &file.hosts {
         let name = &told.name;
@@ -65,25 +73,30 @@ pub(crate) fn read(path: &Path) -> Result<Fleet, Failed> {
             && told.memory_gib > 0.0
             && told.memory_gib <= MEMORY_GIB_MAX
             && told.tflops > 0.0
-            && told.tflops.is_finite();
+            && told.tflops.is_finite()
+            && told.upload_gb_per_s.is_none_or(|speed| speed > 0.0 && speed.is_finite());
         if !fits {
-            let what =
-                format!("host '{name}': devices is 1 to {DEVICES_MAX}, memory_gib and tflops are above 0");
+            let what = format!(
+                "host '{name}': devices is 1 to {DEVICES_MAX}, memory_gib, tflops and upload_gb_per_s are above 0"
+            );
             return Err(bad(what));
         }
-        let (memory_bytes, flops) = ((told.memory_gib * f64::from(1 << 30)) as u64, told.tflops * 1e12);
-        hosts.push(match &told.link {
-            Some(between) => {
-                Host { name: name.clone(), devices: told.devices, memory_bytes, flops, link: link(between)? }
-            }
-            None if told.devices == 1 => Host::single(name, memory_bytes, flops),
+        let memory_bytes = (told.memory_gib * f64::from(1 << 30)) as u64;
+        let kind = Kind::of(told.kind.as_deref().unwrap_or_default());
+        let mut host = Host::new(name, kind, vec![memory_bytes; told.devices as usize]);
+        host.flops = told.tflops * 1e12;
+        host.upload_bytes_per_s = told.upload_gb_per_s.map_or(host.upload_bytes_per_s, |speed| speed * 1e9);
+        match &told.link {
+            Some(between) => host.link = link(between)?,
+            None if told.devices == 1 => {}
             None => {
                 let what = format!("host '{name}' has {} devices and no link between them", told.devices);
                 return Err(
                     bad(what).help("add link = { name = \"PCIe 4\", gb_per_s = 25, latency_us = 40 }")
                 );
             }
-        });
+        }
+        hosts.push(host);
     }
     let between = match &file.between {
         Some(between) => link(between)?,
@@ -93,7 +106,7 @@ pub(crate) fn read(path: &Path) -> Result<Fleet, Failed> {
             return Err(bad(what).help("add [between] with name, gb_per_s and latency_us"));
         }
     };
-    Ok(Fleet { hosts, between, number_bytes: BF16_BYTES })
+    Ok(Fleet { hosts, between })
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ pub(crate) fn job(job: &Job) -> Value {
         "name": job.name, "show": job.show, "state": job_state(job.state()), "priority": job.priority,
         "labels": job.labels, "createTime": time(job.create_time), "settleTime": time(job.settle_time),
         "counts": job.counts.as_ref().map(counts), "specDigest": job.spec_digest,
-        "deviceMs": job.device_ms, "etaMs": job.eta_ms, "paused": job.paused,
+        "deviceMs": job.device_ms, "etaMs": job.eta_ms, "paused": job.paused, "warnings": job.warnings,
         "layers": job.layers.iter().map(|l| json!({
-            "name": l.name, "model": l.model, "after": l.after, "counts": l.counts.as_ref().map(counts),
+            "name": l.name, "model": l.model, "after": l.after, "counts": l.counts.as_ref().map(counts), "split": l.split,
         })).collect::<Vec<_>>(),
     })
 }
@@ -80,7 +80,7 @@ fn layer_plan(layer: &LayerPlan) -> Value {
     json!({
         "name": layer.name, "model": layer.model, "after": layer.after, "tasks": layer.tasks,
         "parameters": layer.parameters, "weightsBytes": layer.weights_bytes,
-        "devicesFit": layer.devices_fit, "devicesAll": layer.devices_all, "etaMs": layer.eta_ms, "split": layer.split,
+        "devicesFit": layer.devices_fit, "devicesAll": layer.devices_all, "etaMs": layer.eta_ms, "split": layer.split, "memory": layer.memory,
         "params": layer.params.iter().map(|(k, v)| (k.clone(), param(v))).collect::<serde_json::Map<_, _>>(),
     })
 }

@@ -76,6 +76,9 @@ pub(crate) struct Worker {
     /// Threads of each CPU device [default: the cores shared out among the devices]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<u32>,
+    /// Memory offered of each device, GiB [default: what the machine has, shared out]
+    #[arg(long, value_name = "GIB")]
+    pub(crate) device_memory: Option<f64>,
     /// Its name on the farm [default: the host's name]
     #[arg(long)]
     pub(crate) name: Option<String>,

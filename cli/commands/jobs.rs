@@ -87,8 +87,18 @@ fn print(job: &Job) -> Result<(), Failed> {
     if output::for_people() {
         output::line("")?;
     }
-    let mut layers =
-        Table::new(&["LAYER", "MODEL", "AFTER", "WAIT", "RUN", "DONE", "FAILED", "CANCELLED", "RETRIED"]);
+    let mut layers = Table::new(&[
+        "LAYER",
+        "MODEL",
+        "AFTER",
+        "WAIT",
+        "RUN",
+        "DONE",
+        "FAILED",
+        "CANCELLED",
+        "RETRIED",
+        "SPLIT",
+    ]);
     for layer in &job.layers {
         let counts = layer.counts.clone().unwrap_or_default();
         let retried: Vec<_> = counts.retried.iter().map(|(cause, n)| format!("{cause} {n}")).collect();
@@ -102,6 +112,7 @@ fn print(job: &Job) -> Result<(), Failed> {
             counts.failed.to_string(),
             counts.cancelled.to_string(),
             retried.join(" "),
+            layer.split.clone(),
         ]);
     }
     layers.print()

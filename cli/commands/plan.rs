@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use croft_core::{
     ids::JobId,
     plan::Plan,
-    split::{Fleet, Shot, choose},
+    split::{Fleet, choose},
 };
 use croft_proto::v1::{JobPlan, LayerPlan, ParamValue, PlanJobRequest, param_value::Kind};
 
@@ -89,14 +89,10 @@ fn summary(plan: &Plan, job: String, show: String, fleet: Option<&Fleet>) -> Res
 /// How a layer would be split over `fleet`, in words: the choice comes last.
 fn split(plan: &Plan, index: u32, fleet: &Fleet) -> Vec<String> {
     let layer = &plan.layers()[index as usize];
-    let (Some(shape), Some(shot)) = (&layer.card.shape, Shot::of(&layer.params)) else {
-        return vec![
-            "its size varies from task to task, or its model is no transformer: nothing to reckon".to_owned(),
-        ];
+    let (Some(shape), Some(shot)) = (&layer.card.shape, &layer.shot) else {
+        return vec!["its model is no transformer: nothing to reckon".to_owned()];
     };
-    let asked = plan.resources(index);
-    let insists = (asked.ranks > 1).then_some(asked.mode);
-    choose(shape, &shot, fleet, layer.tasks.into(), insists).words
+    choose(shape, shot, fleet, layer.tasks.into(), plan.resources(index).wish()).words
 }
 
 fn wire(value: &croft_core::model_card::ParamValue) -> ParamValue {
@@ -122,7 +118,7 @@ fn print(plan: &JobPlan) -> Result<(), Failed> {
     for layer in &plan.layers {
         output::line(&clean(&format!("  {:<width$}  {}", layer.name, layer_in_words(layer))))?;
         output::line(&clean(&format!("  {:<width$}  {}", "", params_in_words(&layer.params))))?;
-        for line in &layer.split {
+        for line in layer.memory.iter().chain(&layer.split) {
             output::line(&clean(&format!("  {:<width$}    {line}", "")))?;
         }
     }

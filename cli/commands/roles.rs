@@ -36,6 +36,7 @@ pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed>
         metrics_listen: settings.metrics_listen,
         traces: otlp.traces(),
         span_counts: otlp.counts(),
+        between: settings.between.unwrap_or_else(|| defaults.between.clone()),
         ..defaults
     };
     let mut interrupts = Interrupts::listen()?;
@@ -92,6 +93,13 @@ pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
         checkpoint_ms: settings.checkpoint_ms.unwrap_or(defaults.checkpoint_ms),
         gang_address: settings.gang_address,
         traces: otlp.traces(),
+        memory_bytes: settings.memory_bytes,
+        gflops: settings.gflops,
+        link: settings.link.map(|link| croft_proto::v1::Link {
+            name: link.name,
+            bytes_per_s: link.bytes_per_s as u64,
+            latency_ns: (link.latency_s * 1e9) as u64,
+        }),
     };
     let mut interrupts = Interrupts::listen()?;
     let stop = CancellationToken::new();

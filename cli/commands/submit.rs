@@ -28,6 +28,9 @@ pub(super) async fn run(args: args::Submit) -> Result<Exit, Failed> {
         create(&coordinator, file, args.request_id.unwrap_or_else(Uuid::new_v4), &otlp.traces()).await?;
     otlp.finish().await;
     let format = args.output.output;
+    for warning in &job.warnings {
+        tracing::warn!("{}", output::clean(warning));
+    }
     match format {
         Format::Json if args.watch => output::json_line("Job", json::job(&job))?,
         Format::Json => output::json("Job", json::job(&job))?,

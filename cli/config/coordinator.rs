@@ -39,6 +39,7 @@ pub(super) struct CoordinatorFile {
     etcd_key: Option<PathBuf>,
     metrics_listen: Option<SocketAddr>,
     telemetry: Option<TelemetryFile>,
+    between: Option<LinkOf>,
 }
 
 impl Settings for CoordinatorFile {
@@ -62,6 +63,7 @@ impl Settings for CoordinatorFile {
         "etcd_key",
         "metrics_listen",
         "telemetry",
+        "between",
     ];
 }
 
@@ -81,6 +83,8 @@ pub(crate) struct Coordinator {
     pub(crate) lease_ms: Option<u64>,
     pub(crate) metrics_listen: Option<SocketAddr>,
     pub(crate) telemetry: Telemetry,
+    /// What lies between workers.
+    pub(crate) between: Option<Link>,
 }
 
 /// The coordinator's settings.
@@ -123,6 +127,7 @@ pub(crate) fn coordinator(flags: args::Coordinator) -> Result<Coordinator, Faile
         lease_ms: file.lease_ms,
         metrics_listen: flags.metrics_listen.or(file.metrics_listen),
         telemetry: Telemetry::of(flags.telemetry, file.telemetry)?,
+        between: file.between.as_ref().map(link).transpose()?,
     })
 }
 

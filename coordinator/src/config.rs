@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use croft_core::split::Link;
 use croft_proto::{channel::Security, trace::Traces};
 use url::Url;
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub farm: String,
     /// How clients and workers reach this coordinator; where it listens, when left out.
     pub advertise: Option<String>,
+    /// What lies between workers, for the choice of how to split a model.
+    pub between: Link,
     /// Publications that run at once.
     pub publications: usize,
     /// Who takes the spans of its traces, if anybody.
@@ -58,6 +61,7 @@ impl Default for Config {
             etcd_tls: EtcdTls::default(),
             farm: "croft".to_owned(),
             advertise: None,
+            between: Link::between(),
             publications: 16,
             traces: Traces::default(),
             span_counts: None,

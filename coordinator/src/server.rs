@@ -111,6 +111,7 @@ impl Coordinator {
         let seed = clock.seed();
         let farm_config = croft_core::farm::Config {
             lease_ms: self.config.lease_ms,
+            between: self.config.between.clone(),
             ..croft_core::farm::Config::default()
         };
         let greeting = Greeting {

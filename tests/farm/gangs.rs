@@ -27,14 +27,14 @@ fn farm() -> Coordinator {
 }
 
 /// The pictures and previews in a folder of the store, by their names there.
-fn clip(store: &Path, folder: &str) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn clip(store: &Path, folder: &str) -> BTreeMap<String, Vec<u8>> {
     let mut found = files(&store.join(folder));
     found.retain(|name, _| !name.ends_with(".json"));
     assert!(found.len() > 2, "frames and a preview: {:?}", found.keys());
     found
 }
 
-fn sidecar(store: &Path, folder: &str) -> Value {
+pub(crate) fn sidecar(store: &Path, folder: &str) -> Value {
     let bytes = std::fs::read(store.join(folder).join("s1.json")).expect("a sidecar");
     serde_json::from_slice(&bytes).expect("JSON")
 }
@@ -47,7 +47,7 @@ fn rendered(house: &Coordinator, folder: &str, keys: &str) -> BTreeMap<String, V
 }
 
 /// The largest difference of two clips' frames, of 255.
-fn farthest(ours: &BTreeMap<String, Vec<u8>>, theirs: &BTreeMap<String, Vec<u8>>) -> u8 {
+pub(crate) fn farthest(ours: &BTreeMap<String, Vec<u8>>, theirs: &BTreeMap<String, Vec<u8>>) -> u8 {
     let frames = ours.iter().filter(|(name, _)| name.ends_with(".png"));
     let far = frames.map(|(name, bytes)| {
         let [one, two] = [bytes, &theirs[name]].map(|png| decode::png(png).expect("a png").to_picture().rgb);

@@ -145,6 +145,13 @@ impl Coordinator {
         });
     }
 
+    /// Returns once so many workers are there.
+    pub(crate) fn until_workers(&self, count: usize) {
+        while self.json(&["workers"])["items"].as_array().map_or(0, Vec::len) < count {
+            std::thread::yield_now();
+        }
+    }
+
     /// What a worker has said so far.
     pub(crate) fn log(&self, worker: &str) -> String {
         fs::read_to_string(self.dir.path().join(format!("{worker}.log"))).expect("a log")

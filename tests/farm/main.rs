@@ -5,6 +5,8 @@ mod gangs;
 mod halfway;
 mod house;
 mod identity;
+mod memory;
+mod middle;
 mod prompt_to_pictures;
 mod python;
 mod rude;

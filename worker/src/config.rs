@@ -3,7 +3,7 @@
 use croft_proto::channel::Security;
 use std::{net::IpAddr, num::NonZero, path::PathBuf, str::FromStr};
 
-use croft_proto::trace::Traces;
+use croft_proto::{trace::Traces, v1::Link};
 
 /// Devices of one worker at most.
 pub(crate) const DEVICES_MAX: u32 = 256;
@@ -26,6 +26,12 @@ pub struct Config {
     pub rank: RankProgram,
     /// A render keeps a step when the last one that it kept is older than this, milliseconds; 0 for never.
     pub checkpoint_ms: u64,
+    /// Memory that it offers of each device, bytes; by default what the machine has, shared out.
+    pub memory_bytes: Option<u64>,
+    /// What a device delivers, billions of floating-point operations a second, for the choice of how to split a model.
+    pub gflops: Option<u64>,
+    /// What lies between its devices, for the same.
+    pub link: Option<Link>,
     /// The address of this machine on which ranks of a gang reach each other, in the clear; by default the one from which
     /// the coordinator is dialled.
     pub gang_address: Option<IpAddr>,
@@ -68,6 +74,9 @@ impl Default for Config {
             security: Security::Plaintext,
             rank: RankProgram::Noop,
             checkpoint_ms: 3_000,
+            memory_bytes: None,
+            gflops: None,
+            link: None,
             gang_address: None,
             traces: Traces::default(),
         }

@@ -80,6 +80,8 @@ pub(crate) struct Device {
     pub(crate) progress: mpsc::Sender<WorkerMessage>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) checkpoint_ms: u64,
+    /// What its ranks may hold at most, where their owner set a bound.
+    pub(crate) memory_bytes: Option<u64>,
     /// The address of this machine on which ranks elsewhere reach the one here.
     pub(crate) gang_address: IpAddr,
     pub(crate) eyes: Arc<Eyes>,
@@ -267,8 +269,7 @@ impl Device {
         if let Some(rank) = &hand.rank {
             return Ok(Some((Arc::clone(rank), target)));
         }
-        let logs = &self.eyes.logs;
-        match Rank::start(program, self.threads, self.index, &self.scratch, logs, is_gang).await {
+        match self.start(program, is_gang).await {
             Ok(rank) => {
                 self.eyes.rank(self.index, rank.process());
                 hand.rank = Some(Arc::clone(&rank));
@@ -280,6 +281,15 @@ impl Device {
                 Err(self.failure(number, ExitCause::Crashed, message, "run `croft doctor` on this machine"))
             }
         }
+    }
+
+    async fn start(&self, program: Program<'_>, is_gang: bool) -> std::io::Result<Arc<Rank>> {
+        let logs = &self.eyes.logs;
+        let rank = Rank::start(program, self.threads, self.index, &self.scratch, logs, is_gang).await?;
+        if let Some(bytes) = self.memory_bytes {
+            rank.bound(bytes)?;
+        }
+        Ok(rank)
     }
 
     async fn attempt(

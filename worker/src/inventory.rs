@@ -32,9 +32,10 @@ pub(crate) fn devices(config: &Config) -> Vec<DeviceInfo> {
         index,
         kind: "cpu".to_owned(),
         model: model.clone(),
-        memory_bytes: memory / u64::from(count.max(1)),
+        memory_bytes: config.memory_bytes.unwrap_or(memory / u64::from(count.max(1))),
         threads,
         resident_models: Vec::new(),
+        gflops: config.gflops.unwrap_or(0),
     };
     (0..count).map(device).collect()
 }

@@ -22,6 +22,7 @@ use croft_proto::{
     frame,
     v1::{FromRank, ToRank, from_rank, to_rank},
 };
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::{
     net::{UnixStream, unix::OwnedWriteHalf},
     process::{Child, Command},
@@ -37,6 +38,8 @@ pub(crate) use render::Render;
 
 /// The descriptor that a rank finds its socket on.
 const FD: i32 = 3;
+/// What a rank has asked the system for and does not use: stacks of its threads, arenas of the allocator.
+const UNUSED_BYTES: u64 = 256 << 20;
 /// What a fresh process gets to say that it is ready.
 const READY: Duration = Duration::from_secs(30);
 /// What an ended process gets to be gone.
@@ -158,6 +161,16 @@ impl Rank {
     /// Whether it reaches the ranks of other workers; one that does not can be made to by starting another.
     pub(crate) fn is_for_gangs(&self) -> bool {
         self.is_for_gangs
+    }
+
+    /// Lets it hold no more than `bytes`, and what its threads and libraries have asked for without using it: past that it
+    /// ends by itself, before the machine is out of memory.
+    pub(crate) fn bound(&self, bytes: u64) -> io::Result<()> {
+        let pid = self.process.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let Some(pid) = pid else { return Ok(()) };
+        let most = Some(bytes.saturating_add(UNUSED_BYTES));
+        prlimit(Some(pid), Resource::Data, Rlimit { current: most, maximum: most })?;
+        Ok(())
     }
 
     pub(crate) fn engine_version(&self) -> &str {

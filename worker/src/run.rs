@@ -73,6 +73,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
             progress: progress.clone(),
             shutdown: stop.clone(),
             checkpoint_ms: config.checkpoint_ms,
+            memory_bytes: config.memory_bytes,
             gang_address,
             eyes: Arc::clone(&eyes),
         };
@@ -93,6 +94,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
             tags: config.tags.clone(),
             running: Vec::new(),
             incarnation: Uuid::new_v4().to_string(),
+            link: config.link.clone(),
         },
         devices,
         said: devices_said,

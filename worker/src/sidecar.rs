@@ -61,6 +61,9 @@ pub(crate) fn write(
     if let Value::Object(rest) = rest {
         sidecar.extend(rest);
     }
+    if !assignment.shares.is_empty() {
+        sidecar.insert("shares".to_owned(), json!(assignment.shares));
+    }
     if let Some(RankResumed { attempt, step }) = at.resumed {
         sidecar.insert("resumed_from".to_owned(), json!({ "attempt": attempt, "step": step }));
     }

@@ -8,8 +8,10 @@ mod avoid;
 mod doors;
 mod ending;
 mod explain;
+mod forecast;
 mod jobs;
 mod lanes;
+mod peaks;
 mod recover;
 mod schedule;
 mod settle;
@@ -27,6 +29,7 @@ use std::{
 };
 
 use avoid::Avoided;
+use peaks::Peaks;
 use schedule::Reservation;
 pub use survey::Survey;
 
@@ -39,6 +42,7 @@ use crate::{
     pace::Pace,
     record,
     show::Show,
+    split::Link,
     step::{Command, Event, Step, Update},
     task::Live,
     time::Time,
@@ -52,11 +56,13 @@ pub struct Config {
     pub lease_ms: u64,
     /// Jobs remembered; past this many the oldest settled ones are forgotten.
     pub jobs_kept: usize,
+    /// What lies between workers.
+    pub between: Link,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { lease_ms: 10_000, jobs_kept: 10_000 }
+        Self { lease_ms: 10_000, jobs_kept: 10_000, between: Link::between() }
     }
 }
 
@@ -98,6 +104,7 @@ pub struct Farm {
     aged: Time,
     /// Wall time of attempts by model digest, for forecasts.
     paces: BTreeMap<String, Pace>,
+    peaks: Peaks,
     out: Out,
 }
 
@@ -147,6 +154,7 @@ impl Farm {
             checked: Time::default(),
             aged: Time::default(),
             paces: BTreeMap::new(),
+            peaks: Peaks::default(),
             out: Out::default(),
         }
     }
@@ -179,7 +187,8 @@ impl Farm {
             Event::AttemptProgressed { session, attempt, rank, stage, step, steps } => {
                 self.attempt_progressed(now, session, &attempt, rank, stage, (step, steps));
             }
-            Event::AttemptSaved { session, attempt, rank, artifacts, times } => {
+            Event::AttemptSaved { session, attempt, rank, artifacts, times, peak_bytes } => {
+                self.peak_measured(session, &attempt, rank, peak_bytes);
                 self.attempt_saved(now, session, &attempt, rank, artifacts, times);
             }
             Event::AttemptFailed { session, attempt, rank, failure } => {

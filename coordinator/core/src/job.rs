@@ -14,6 +14,7 @@ use crate::{
     ids::JobId,
     pace::Pace,
     plan::Plan,
+    split::Seating,
     task::Task,
     time::Time,
     usage::Days,
@@ -60,6 +61,10 @@ pub(crate) struct Layer {
     pub(crate) gap: Pace,
     /// When a task of it started last, or when it became ready.
     pub(crate) served: Time,
+    /// How its tasks are seated, where the farm chose: from its first start on.
+    pub(crate) seating: Option<Seating>,
+    /// By how much its need was raised after attempts that ran out of memory.
+    pub(crate) strain: f64,
     /// Its key in the farm's line of ready layers, while it stands there.
     pub(crate) in_line: Option<Ready>,
 }
@@ -109,6 +114,8 @@ impl Job {
                     duration: Pace::default(),
                     gap: Pace::default(),
                     served: now,
+                    seating: None,
+                    strain: 1.0,
                     in_line: None,
                 }
             })

@@ -21,6 +21,7 @@ use crate::{
     job::Job,
     plan::PlanRecord,
     show::{Show, ShowSettings},
+    split::{Link, Seating},
     step::{DeviceInfo, Write},
     time::Time,
     usage::Days,
@@ -48,6 +49,9 @@ pub(crate) struct JobRecord {
     pub(crate) rest: Vec<Option<String>>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) trace: String,
+    /// By layer: how the farm chose to seat its tasks, once it has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) seatings: Vec<Option<Seating>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,6 +63,8 @@ pub(crate) struct WorkerRecord {
     pub(crate) tags: Vec<String>,
     pub(crate) devices: Vec<DeviceInfo>,
     pub(crate) locks: Vec<(LockKind, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) link: Option<Link>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -110,6 +116,10 @@ pub(crate) fn job(id: &JobId, job: &Job) -> Write {
         device_ms: job.device_ms,
         rest: job.layers.iter().map(|layer| layer.rest.as_deref().map(str::to_owned)).collect(),
         trace: job.trace.clone(),
+        seatings: match job.layers.iter().any(|layer| layer.seating.is_some()) {
+            true => job.layers.iter().map(|layer| layer.seating).collect(),
+            false => Vec::new(),
+        },
     };
     put(job_key(id), &record)
 }
@@ -127,6 +137,7 @@ pub(crate) fn worker(id: &WorkerId, worker: &Worker) -> Write {
             .map(|device| DeviceInfo { resident_models: Vec::new(), ..device.info.clone() })
             .collect(),
         locks: worker.locks.iter().map(|(kind, why)| (*kind, why.clone())).collect(),
+        link: worker.link.clone(),
     };
     put(worker_key(id), &record)
 }

@@ -43,7 +43,7 @@ pub use policy::{NoProgress, Retries, StageLimits};
 use read::{Fields, Found};
 pub use report::Problem;
 use report::{Place, Report, quoted};
-pub use resources::Resources;
+pub use resources::{Ranks, Resources};
 use template::Template;
 use tree::{Node, Value};
 

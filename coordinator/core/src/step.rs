@@ -9,7 +9,7 @@ use crate::{
     model_card::{Makes, Params},
     plan::Plan,
     show::ShowSettings,
-    split::Mode,
+    split::{Link, Mode, Residency},
     time::Time,
     usage::Usage,
     worker::LockKind,
@@ -97,6 +97,8 @@ pub enum Event {
         rank: u32,
         artifacts: Vec<Artifact>,
         times: Times,
+        /// Memory that it held at most; 0 where nobody says.
+        peak_bytes: u64,
     },
     AttemptFailed {
         session: SessionId,
@@ -140,6 +142,8 @@ pub struct Joined {
     pub version: String,
     pub tags: Vec<String>,
     pub devices: Vec<DeviceInfo>,
+    /// Between its devices, where it says.
+    pub link: Option<Link>,
     /// What it still runs from an earlier session, by rank: adopted or revoked.
     pub running: Vec<(AttemptId, u32)>,
 }
@@ -152,6 +156,9 @@ pub struct DeviceInfo {
     pub memory_bytes: u64,
     pub threads: u32,
     pub resident_models: Vec<String>,
+    /// What it delivers, billions of floating-point operations a second; 0 where nobody says.
+    #[serde(default)]
+    pub gflops: u64,
 }
 
 /// What an attempt is doing.
@@ -255,6 +262,10 @@ pub struct Assignment {
     /// Of the whole attempt.
     pub ranks: u32,
     pub mode: Mode,
+    /// How long the parts of the model stay in memory: the same for all ranks.
+    pub residency: Residency,
+    /// How much of the model each rank takes; all alike unless their devices are too different for that.
+    pub shares: Vec<u32>,
     pub recipe: Recipe,
     /// Where the attempt saves: `.attempts/{job}/{layer}/{task}/{number}-{fence}`.
     pub prefix: String,

@@ -62,6 +62,8 @@ pub(crate) struct Live {
     pub(crate) times: Times,
     /// Device milliseconds that its show was charged at the start, until that is put right.
     pub(crate) charged_ms: Option<u64>,
+    /// Whether others of its layer may be in flight beside it, on the same devices.
+    pub(crate) flies: bool,
     /// Device milliseconds that it has used up to `counted`: of devices that it shares, its part.
     pub(crate) used_ms: u64,
     pub(crate) counted: Time,
@@ -78,6 +80,8 @@ pub(crate) struct Seat {
     /// The stream that its reports come over; `None` while its worker is away.
     pub(crate) session: Option<SessionId>,
     pub(crate) done: bool,
+    /// What it was estimated to need; 0 where nothing was, as after a restart.
+    pub(crate) need_bytes: u64,
 }
 
 /// An attempt that is over.

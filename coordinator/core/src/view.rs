@@ -7,6 +7,7 @@ use crate::{
     ids::{DeviceId, JobId, TaskId, WorkerId},
     mutant::{self, Mutant},
     show::ShowSettings,
+    split::Seating,
     step::{DeviceInfo, Published, Stage, Times},
     time::Time,
     worker::LockKind,
@@ -138,6 +139,8 @@ pub struct LayerView {
     pub model: String,
     pub after: Option<String>,
     pub counts: Counts,
+    /// How its tasks are seated, once that is decided.
+    pub seating: Option<Seating>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -238,10 +241,18 @@ pub struct Selector {
 }
 
 /// How much longer a layer would take on this farm, for a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forecast {
     /// Devices that are ready.
     pub devices: u32,
+    /// Those of them that hold a rank of it.
+    pub devices_fit: u32,
+    /// How it lies in their memory, and what it needs there, a line each.
+    pub memory: Vec<String>,
+    /// Which ways to split it were looked at, where there was a choice: a line each, the best last.
+    pub split: Vec<String>,
+    /// Why it would wait.
+    pub warning: Option<String>,
     /// Milliseconds; `None` when nothing like it was measured.
     pub eta_ms: Option<u64>,
 }

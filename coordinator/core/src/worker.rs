@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{JobId, SessionId},
     mutant::{self, Mutant},
+    split::{Kind, Link, Room},
     step::DeviceInfo,
     time::Time,
     view::WorkerState,
@@ -62,6 +63,8 @@ pub(crate) struct Worker {
     pub(crate) host: String,
     pub(crate) version: String,
     pub(crate) tags: Vec<String>,
+    /// Between its devices, where it says.
+    pub(crate) link: Option<Link>,
     pub(crate) seen: Time,
     pub(crate) locks: BTreeMap<LockKind, String>,
     pub(crate) devices: BTreeMap<u32, Device>,
@@ -85,7 +88,7 @@ pub(crate) struct Device {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Class {
     pub(crate) tags: Vec<String>,
-    pub(crate) memory_bytes: u64,
+    pub(crate) room: Room,
     pub(crate) resident: Vec<String>,
 }
 
@@ -96,11 +99,7 @@ impl Worker {
     }
 
     pub(crate) fn class(&self, device: &Device) -> Class {
-        Class {
-            tags: self.tags.clone(),
-            memory_bytes: device.info.memory_bytes,
-            resident: device.info.resident_models.clone(),
-        }
+        Class { tags: self.tags.clone(), room: device.room(), resident: device.info.resident_models.clone() }
     }
 }
 
@@ -116,6 +115,10 @@ impl Device {
             row_mixed: false,
             held_until: Time::default(),
         }
+    }
+
+    pub(crate) fn room(&self) -> Room {
+        Room { kind: Kind::of(&self.info.kind), memory_bytes: self.info.memory_bytes }
     }
 
     /// A failure that was this device's fault. A device that fails everything it is given would otherwise eat the

@@ -81,12 +81,15 @@ impl v1::jobs_server::Jobs for Jobs {
         let job = call.act(
             &self.handle,
             move |_| Some(Event::JobSubmitted { request_id: asked, plan, trace }),
-            move |desk| desk.farm.request(&made).and_then(|job| desk.farm.job(&job)),
+            move |desk| {
+                let id = desk.farm.request(&made)?;
+                Some((desk.farm.job(&id)?, desk.farm.warnings(&id)))
+            },
         );
-        let job = job.await?.ok_or_else(|| Status::internal("the job was not entered"))?;
+        let (job, warnings) = job.await?.ok_or_else(|| Status::internal("the job was not entered"))?;
         self.tracer.submitted(submission, job.id.as_str());
         tracing::info!(job = %job.id, tasks = job.counts.total(), "job created");
-        Ok(Response::new(convert::job(job)))
+        Ok(Response::new(v1::Job { warnings, ..convert::job(job) }))
     }
 
     async fn plan_job(&self, request: Request<v1::PlanJobRequest>) -> Result<Response<v1::JobPlan>, Status> {
@@ -94,12 +97,12 @@ impl v1::jobs_server::Jobs for Jobs {
         let text =
             Text { name: request.spec_name, spec: request.spec, files: request.files, set: request.set };
         let plan = self.planner.plan(text).await?;
-        let asked: Vec<_> =
-            plan.layers().iter().map(|layer| (layer.card.clone(), u64::from(layer.tasks))).collect();
-        let forecasts = self
+        let (plan, forecasts) = self
             .handle
             .ask(move |desk| {
-                asked.iter().map(|(card, tasks)| desk.farm.forecast(card, *tasks)).collect::<Vec<_>>()
+                let layers = 0..plan.layers().len() as u32;
+                let forecasts: Vec<_> = layers.map(|layer| desk.farm.forecast(&plan, layer)).collect();
+                (plan, forecasts)
             })
             .await?;
         Ok(Response::new(convert::plan(&plan, &forecasts, SAMPLES)))

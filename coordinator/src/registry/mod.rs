@@ -112,6 +112,7 @@ fn shape(shape: &croft_engine::card::Shape) -> Shape {
         layers: small(shape.layers),
         heads: small(shape.heads),
         text_heads: small(shape.text_heads),
+        text_layers: small(shape.text_layers),
         width: small(shape.width),
         channels: small(shape.channels),
         frames_per_latent: small(shape.frames_per_latent),

@@ -19,7 +19,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub(crate) fn split(gang: Option<&RankGang>) -> Split {
     match gang {
         Some(gang) if gang.ranks > 1 && gang.rank < gang.ranks => {
-            Split::equal(gang.rank as usize, gang.ranks as usize).by(match gang.mode() {
+            Split::uneven(gang.rank as usize, shares(gang)).by(match gang.mode() {
                 SplitMode::Tensor | SplitMode::Unspecified => Mode::Tensor,
                 SplitMode::Layers => Mode::Layers,
                 SplitMode::Guidance => Mode::Guidance,
@@ -27,6 +27,11 @@ pub(crate) fn split(gang: Option<&RankGang>) -> Split {
         }
         _ => Split::whole(),
     }
+}
+
+/// By rank, what each takes.
+fn shares(gang: &RankGang) -> Vec<u32> {
+    if gang.shares.len() == gang.ranks as usize { gang.shares.clone() } else { vec![1; gang.ranks as usize] }
 }
 
 /// Connects with the others, all of whom have loaded by then.
@@ -65,8 +70,11 @@ pub(crate) fn join(
         let message = format!("the other ranks were not ready after {} s", GATHER.as_secs());
         return Err(fail(ExitCause::CollectiveTimeout, message, "see what they say of themselves"));
     };
-    let peers: Vec<Peer> =
-        addresses.iter().filter_map(|a| Some(Peer { address: a.parse().ok()?, share: 1 })).collect();
+    let peers: Vec<Peer> = addresses
+        .iter()
+        .zip(shares(gang))
+        .filter_map(|(a, share)| Some(Peer { address: a.parse().ok()?, share }))
+        .collect();
     if peers.len() != split.ranks() {
         let message = format!("{} of {} ranks have an address", peers.len(), split.ranks());
         return Err(fail(ExitCause::Internal, message, "update the coordinator"));

@@ -56,6 +56,7 @@ pub struct Shape {
     pub layers: usize,
     pub heads: usize,
     pub text_heads: usize,
+    pub text_layers: usize,
     /// Of the stream.
     pub width: usize,
     /// Of the latents.
@@ -99,6 +100,7 @@ pub fn card(model: &str) -> Result<Card, Error> {
             layers: ltx.config.layers,
             heads: ltx.config.heads,
             text_heads: ltx.text_heads,
+            text_layers: ltx.text_layers,
             width: ltx.config.width(),
             channels: ltx.config.in_channels,
             frames_per_latent: ltx.geometry.frames_per_latent,

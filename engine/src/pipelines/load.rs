@@ -28,6 +28,7 @@ pub(crate) struct Ltx {
     pub(crate) config: Config,
     /// Of the text encoder.
     pub(crate) text_heads: usize,
+    pub(crate) text_layers: usize,
     pub(crate) geometry: Geometry,
     pub(crate) decoded_per_pixel: usize,
     pub(crate) numbers: Numbers,
@@ -78,7 +79,8 @@ pub(crate) fn ltx(files: &Files, split: &Split, residency: Residency) -> Result<
     let words = super::encode::Words::read(files)?;
     loader.names.push(words.file.to_owned());
     let config = T5Config::read(&loader.settings("text_encoder/config.json")?)?;
-    let (text_heads, text_width, words_numbers) = (config.heads, config.width, config.words_numbers());
+    let (text_heads, text_layers) = (config.heads, config.layers);
+    let (text_width, words_numbers) = (config.width, config.words_numbers());
     let by_heads = split.clone().by(Mode::Tensor);
     let build = move |source: &mut Source| T5::load(config.clone(), source, &by_heads);
     let (text, ()) = loader.part("text_encoder/model", stays, build, |_| ())?;
@@ -114,6 +116,7 @@ pub(crate) fn ltx(files: &Files, split: &Split, residency: Residency) -> Result<
         parts: Parts::new(residency, text, transformer, video),
         config,
         text_heads,
+        text_layers,
         geometry,
         decoded_per_pixel,
         numbers: Numbers { text: text_numbers, blocks, rest, decoder },

@@ -1188,10 +1188,13 @@ pub struct LayerPlan {
     #[prost(string, tag = "10")]
     pub after: ::prost::alloc::string::String,
     /// Which way to split it over a fleet, with the arithmetic: a line for each way that was looked at, the choice last.
-    ///
-    /// next tag: 12
     #[prost(string, repeated, tag = "11")]
     pub split: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What of its memory is needed on the devices of the farm, and which have it: a line each.
+    ///
+    /// next tag: 13
+    #[prost(string, repeated, tag = "12")]
+    pub memory: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskCounts {
@@ -1250,9 +1253,13 @@ pub struct Job {
     /// Milliseconds until done by the measured pace; 0 when unknown.
     #[prost(uint64, tag = "12")]
     pub eta_ms: u64,
-    /// next tag: 14
     #[prost(bool, tag = "13")]
     pub paused: bool,
+    /// Only in the answer to CreateJob: what is allowed and yet probably not meant.
+    ///
+    /// next tag: 15
+    #[prost(string, repeated, tag = "14")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Layer {
@@ -1262,9 +1269,13 @@ pub struct Layer {
     pub model: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub after: ::prost::alloc::string::String,
-    /// next tag: 5
     #[prost(message, optional, tag = "4")]
     pub counts: ::core::option::Option<TaskCounts>,
+    /// Over how many devices a task is rendered and how, once that is decided: `tensor over 2`; else empty.
+    ///
+    /// next tag: 6
+    #[prost(string, tag = "5")]
+    pub split: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Task {
@@ -4663,10 +4674,13 @@ pub struct Hello {
     #[prost(message, repeated, tag = "8")]
     pub running: ::prost::alloc::vec::Vec<AttemptRef>,
     /// Made anew by each worker process: two processes under one name are told apart.
-    ///
-    /// next tag: 10
     #[prost(string, tag = "9")]
     pub incarnation: ::prost::alloc::string::String,
+    /// Between its devices, where its owner says.
+    ///
+    /// next tag: 11
+    #[prost(message, optional, tag = "10")]
+    pub link: ::core::option::Option<Link>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeviceInfo {
@@ -4680,9 +4694,25 @@ pub struct DeviceInfo {
     pub memory_bytes: u64,
     #[prost(uint32, tag = "5")]
     pub threads: u32,
-    /// next tag: 7
     #[prost(string, repeated, tag = "6")]
     pub resident_models: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What it delivers, billions of floating-point operations a second; 0 where its owner does not say.
+    ///
+    /// next tag: 8
+    #[prost(uint64, tag = "7")]
+    pub gflops: u64,
+}
+/// What carries bytes from one device to another.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Link {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Delivered in one direction.
+    #[prost(uint64, tag = "2")]
+    pub bytes_per_s: u64,
+    /// next tag: 4
+    #[prost(uint64, tag = "3")]
+    pub latency_ns: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Heartbeat {
@@ -4849,7 +4879,7 @@ pub struct Assignment {
     pub mode: i32,
     #[prost(enumeration = "Residency", tag = "11")]
     pub residency: i32,
-    /// How much of the heads each rank takes, in any unit; empty for as much each.
+    /// Of a gang whose ranks do not take the same: how much of the heads each takes.
     #[prost(uint32, repeated, tag = "12")]
     pub shares: ::prost::alloc::vec::Vec<u32>,
     /// Where its spans belong, as W3C `traceparent`; empty for nowhere.
@@ -5771,9 +5801,13 @@ pub struct RankGang {
     /// The address of this machine on which the others reach it.
     #[prost(string, tag = "5")]
     pub host: ::prost::alloc::string::String,
-    /// next tag: 7
     #[prost(enumeration = "SplitMode", tag = "6")]
     pub mode: i32,
+    /// By rank, how much of the heads each takes; none where all take the same.
+    ///
+    /// next tag: 8
+    #[prost(uint32, repeated, tag = "7")]
+    pub shares: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RankRender {

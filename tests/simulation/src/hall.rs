@@ -101,6 +101,7 @@ impl Hall {
             memory_bytes: 1 << 30,
             threads: 1,
             resident_models: vec!["clip".to_owned()],
+            gflops: 0,
         };
         let worker = WorkerId::new(&format!("w{:04}", self.workers)).expect("a name");
         self.tell(Event::WorkerJoined(Box::new(Joined {
@@ -111,6 +112,7 @@ impl Hall {
             version: "0".to_owned(),
             tags: Vec::new(),
             devices: (0..devices).map(device).collect(),
+            link: None,
             running: Vec::new(),
         })));
     }
@@ -199,7 +201,14 @@ impl Hall {
             {
                 let Some(Reverse(Run { session, attempt, rank, .. })) = self.runs.pop() else { break };
                 let artifacts = if rank == 0 { vec![sidecar()] } else { Vec::new() };
-                self.tell(Event::AttemptSaved { session, attempt, rank, artifacts, times: Times::default() });
+                self.tell(Event::AttemptSaved {
+                    session,
+                    attempt,
+                    rank,
+                    artifacts,
+                    times: Times::default(),
+                    peak_bytes: 0,
+                });
             }
             self.tick(lasts);
         }

@@ -239,8 +239,9 @@ impl World {
         let needs = plan.resources(attempt.task.layer);
         let devices = &self.ledger.tasks[&attempt.task].devices;
         let workers: Vec<&WorkerId> = devices.iter().map(|device| &device.worker).collect();
-        if ranks != needs.ranks {
-            return Err(format!("{attempt:?} has {ranks} ranks, and its layer asks for {}", needs.ranks));
+        let wanted = needs.seating().map_or(1, |seating| seating.ranks);
+        if ranks != wanted {
+            return Err(format!("{attempt:?} has {ranks} ranks, and its layer asks for {wanted}"));
         }
         if needs.same_worker && workers.iter().any(|worker| *worker != workers[0]) {
             return Err(format!("{attempt:?} is spread over {workers:?}"));

@@ -91,7 +91,7 @@ impl World {
                 let fit =
                     there.iter().filter(|worker| needs.tags.iter().all(|tag| worker.tags.contains(tag)));
                 let devices = fit.map(|worker| worker.devices.len());
-                let ranks = needs.ranks as usize;
+                let ranks = needs.seating().map_or(1, |seating| seating.ranks) as usize;
                 if needs.same_worker { devices.max() >= Some(ranks) } else { devices.sum::<usize>() >= ranks }
             })
         })

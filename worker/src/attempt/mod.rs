@@ -242,6 +242,7 @@ impl Bench<'_> {
             generation: assignment.attempt.as_ref().map_or(0, |attempt| attempt.fence),
             host: self.gang_address.to_string(),
             mode: assignment.mode,
+            shares: assignment.shares.clone(),
         })
     }
 
@@ -310,6 +311,11 @@ impl Bench<'_> {
         if !answers {
             let message = format!("{message}; another clip that was under way in it accounts for that");
             return self.failure(ExitCause::Yielded, message, "");
+        }
+        // The words of Rust's allocator, with which it ends the process.
+        if message.contains("memory allocation of") {
+            let remedy = "fewer frames or pixels, or vae_tiling: true, need less; memory_gib in worker.toml is the bound";
+            return self.failure(ExitCause::OomHost, message, remedy);
         }
         let remedy = if message.contains("SIGKILL") {
             "where nobody killed it, the out-of-memory killer did: see the system's log, offer fewer devices, or ask for less"

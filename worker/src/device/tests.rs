@@ -46,6 +46,7 @@ impl House {
             progress: tell,
             shutdown: shutdown.clone(),
             checkpoint_ms: 0,
+            memory_bytes: None,
             gang_address: std::net::Ipv4Addr::LOCALHOST.into(),
             eyes,
         };

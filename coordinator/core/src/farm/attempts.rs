@@ -12,10 +12,10 @@ use crate::{
     task::{Live, Seat},
     time::Time,
     view::TaskState,
-    worker::Held,
+    worker::{Held, Lane},
 };
 
-use super::Farm;
+use super::{Farm, schedule::Seated};
 
 /// Models whose pace is remembered.
 const PACES_KEPT: usize = 1_000;
@@ -39,12 +39,16 @@ impl Farm {
             .map(|device| self.workers.get(&device.worker).and_then(|worker| worker.session))
             .collect();
         let ranks = devices.len() as u32;
-        let lane = self.lane_of(task, &devices);
+        let Seated { seating, chosen, deal, needs, flies } = self.seated(task, &devices);
+        let lane = flies.then(|| Lane::of(task, &devices));
         let charged_ms = self.charge(now, task, &devices, lane.as_ref());
         let job = self.jobs.get_mut(&task.job).expect("the schedule names jobs that exist");
         let layer = &mut job.layers[task.layer as usize];
         layer.set(task.task, TaskState::Running);
         layer.served = now;
+        if chosen && layer.seating.replace(seating) != Some(seating) {
+            self.out.jobs.insert(task.job.clone());
+        }
         let no_progress_ms = match job.plan.no_progress() {
             NoProgress::Ms(ms) => ms,
             NoProgress::Times(times) => layer
@@ -55,12 +59,17 @@ impl Farm {
         let entry = layer.touch(task.task);
         entry.number += 1;
         let number = entry.number;
-        let seats = devices.iter().zip(&sessions);
+        let seats = devices.iter().zip(&sessions).zip(needs);
         entry.live = Some(Box::new(Live {
             number,
             fence,
             seats: seats
-                .map(|(device, session)| Seat { device: device.clone(), session: *session, done: false })
+                .map(|((device, session), need_bytes)| Seat {
+                    device: device.clone(),
+                    session: *session,
+                    done: false,
+                    need_bytes,
+                })
                 .collect(),
             started: now,
             moved: now,
@@ -72,6 +81,7 @@ impl Farm {
             steps: 0,
             times: Times::default(),
             charged_ms: Some(charged_ms),
+            flies,
             used_ms: 0,
             counted: now,
             unpublished: 0,
@@ -80,7 +90,6 @@ impl Farm {
         let plan = &job.plan;
         layer.advance(|position| plan.order(task.layer, position));
         let recipe = plan.recipe(&task.job, task.layer, task.task);
-        let mode = plan.resources(task.layer).mode;
         let sidecar = plan.sidecar(&task.job, task.layer, task.task);
         let timeout_total_ms = plan.timeout_total_ms();
         let attempt = AttemptId { task: task.clone(), number, fence };
@@ -101,7 +110,9 @@ impl Farm {
                 attempt: attempt.clone(),
                 rank,
                 ranks,
-                mode,
+                mode: seating.mode,
+                residency: deal.residency,
+                shares: deal.shares.clone(),
                 recipe: recipe.clone(),
                 prefix: prefix.clone(),
                 sidecar: sidecar.clone(),

@@ -96,7 +96,7 @@ impl Farm {
         self.settle_share(now, attempt);
         let hands_over = self.revoke_ranks(now, attempt, at_once, leaves_step) && follows;
         let prefix = self.prefix(attempt);
-        let failure = short(failure);
+        let failure = short(self.strained(attempt, device, failure));
         let id = &attempt.task;
         let job = self.jobs.get_mut(&id.job).expect("a live attempt has a job");
         let cancelled = job.cancelled && !mutant::on(Mutant::CancelledIsRetried);

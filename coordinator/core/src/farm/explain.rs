@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use crate::{
     ids::{DeviceId, TaskId},
     job::Job,
+    split::{Room, bytes},
     time::Time,
     view::{TaskState, Wait, WaitReason},
-    worker::{Busy, LockKind, Worker},
+    worker::{Busy, Device, LockKind, Worker},
 };
 
 use super::{
     Farm,
     avoid::Standing,
-    schedule::{Draft, Refusal, fits},
+    schedule::{Demand, Draft, Refusal},
 };
 
 /// Devices named, of each kind.
@@ -136,7 +137,8 @@ impl Farm {
 
     /// Why no device is left for a task that may start.
     fn no_device(&self, job: &Job, id: &TaskId, draft: &Draft, devices: &Devices) -> (WaitReason, String) {
-        let ranks = job.plan.resources(id.layer).ranks;
+        let demand = Demand::of(self, job, id.layer);
+        let ranks = demand.seating.ranks;
         let able = devices.able.len() as u32;
         let needs = if ranks == 1 { "a device".to_owned() } else { format!("{ranks} devices at once") };
         if self.sessions.is_empty() {
@@ -157,7 +159,8 @@ impl Farm {
                     } else {
                         format!(" on workers tagged {}", tags.join(", "))
                     };
-                    let words = format!("no fit: needs {needs}{with}; {able} are there");
+                    let words =
+                        format!("no fit: needs {needs}{with}; {able} are there{}", self.too_small(&demand));
                     (WaitReason::NoFit, words)
                 }
             };
@@ -178,9 +181,31 @@ impl Farm {
         (WaitReason::Turn, "others go first: by their show's share, priority or age".to_owned())
     }
 
+    /// The arithmetic of memory, where it is what keeps a task from the devices that are here.
+    fn too_small(&self, demand: &Demand<'_>) -> String {
+        let here = self.workers.values().filter(|worker| worker.session.is_some());
+        let devices = here.flat_map(|worker| worker.devices.values().map(move |device| (worker, device)));
+        let small = |(worker, device): &(&Worker, &Device)| {
+            demand.fits(&worker.tags, Room { memory_bytes: 0, ..device.room() })
+                && demand.deal(&vec![device.room(); demand.seating.ranks.max(1) as usize]).is_none()
+        };
+        let Some((_, largest)) = devices.filter(small).max_by_key(|(_, device)| device.info.memory_bytes)
+        else {
+            return String::new();
+        };
+        match demand.words(largest.room().kind) {
+            Some(words) => format!(
+                "; {words}, and the largest device that is too small has {}: fewer frames or pixels, vae_tiling: true or \
+                 more ranks need less",
+                bytes(largest.info.memory_bytes)
+            ),
+            None => "; its weights are larger than the memory of the others".to_owned(),
+        }
+    }
+
     fn devices_for(&self, now: Time, job: &Job, id: &TaskId, draft: &Draft) -> Devices {
         let plan = &job.plan.layers()[id.layer as usize];
-        let wants = job.plan.resources(id.layer);
+        let demand = Demand::of(self, job, id.layer);
         let kept: BTreeMap<&DeviceId, &TaskId> =
             draft.reservations.iter().flat_map(|kept| kept.devices.iter().map(|d| (d, &kept.task))).collect();
         let mut found = Devices::default();
@@ -189,10 +214,10 @@ impl Farm {
                 found.unusable.push(format!("{worker_id} (not connected)"));
                 continue;
             }
-            let fit = |d: &crate::worker::Device| fits(&worker.tags, d.info.memory_bytes, wants, &plan.card);
+            let fit = |device: &Device| demand.fits(&worker.tags, device.room());
             let fitting = worker.devices.values().filter(|device| fit(device)).count() as u32;
             if fitting == 0 {
-                found.unusable.push(format!("{worker_id} ({})", misfit(worker, &wants.tags)));
+                found.unusable.push(format!("{worker_id} ({})", misfit(worker, &demand.wants.tags)));
                 continue;
             }
             if let Some((kind, why)) = worker.locks.iter().next() {
@@ -259,7 +284,8 @@ fn misfit(worker: &Worker, tags: &[String]) -> String {
     let missing: Vec<&str> =
         tags.iter().filter(|tag| !worker.tags.contains(tag)).map(String::as_str).collect();
     if missing.is_empty() {
-        "too little memory for the weights".to_owned()
+        let largest = worker.devices.values().map(|device| device.info.memory_bytes).max().unwrap_or(0);
+        format!("too little memory: {} a device", bytes(largest))
     } else {
         format!("not tagged {}", missing.join(", "))
     }

@@ -8,20 +8,26 @@ use std::collections::BTreeSet;
 use crate::{
     ids::{AttemptId, DeviceId, TaskId, WorkerId},
     mutant::{self, Mutant},
-    spec::Resources,
-    split::Mode,
+    split::{Mode, Seating},
     time::Time,
     worker::{Busy, Lane},
 };
 
 use super::{Farm, schedule::expected_ms};
 
-/// Whether tasks that want this are in flight together: only where each rank has some of the layers is one idle while
-/// another works.
-pub(super) fn in_flight(wants: &Resources) -> bool {
-    match wants.mode {
-        Mode::Layers => wants.ranks > 1,
+/// Whether tasks that are seated like this are in flight together, memory permitting: only where each rank has some of the
+/// layers is one idle while another works.
+pub(super) fn in_flight(seating: Seating) -> bool {
+    match seating.mode {
+        Mode::Layers => seating.ranks > 1,
         Mode::Tensor | Mode::Guidance => false,
+    }
+}
+
+impl Lane {
+    /// Of a task's layer on `devices`, by rank.
+    pub(super) fn of(task: &TaskId, devices: &[DeviceId]) -> Self {
+        Self { job: task.job.clone(), layer: task.layer, devices: devices.into() }
     }
 }
 
@@ -69,16 +75,6 @@ impl Farm {
         Some(&self.workers.get(&at.worker)?.devices.get(&at.index)?.busy)
     }
 
-    /// The lane of a task on `devices`, if tasks like it are in flight together.
-    pub(super) fn lane_of(&self, task: &TaskId, devices: &[DeviceId]) -> Option<Lane> {
-        let job = self.jobs.get(&task.job)?;
-        in_flight(job.plan.resources(task.layer)).then(|| Lane {
-            job: task.job.clone(),
-            layer: task.layer,
-            devices: devices.into(),
-        })
-    }
-
     /// Shots of a lane whose time is counted: from their start until it is settled, whatever their devices do.
     fn shots(&self, lane: &Lane) -> BTreeSet<AttemptId> {
         self.flights.get(lane).cloned().unwrap_or_default()
@@ -88,8 +84,8 @@ impl Farm {
     fn lane_with(&self, attempt: &AttemptId) -> Option<Lane> {
         let layer = self.jobs.get(&attempt.task.job)?.layers.get(attempt.task.layer as usize)?;
         let live = layer.tasks.get(&attempt.task.task)?.live.as_deref()?;
-        let devices: Vec<DeviceId> = live.seats.iter().map(|seat| seat.device.clone()).collect();
-        self.lane_of(&attempt.task, &devices)
+        let devices = || live.seats.iter().map(|seat| seat.device.clone()).collect::<Vec<_>>();
+        live.flies.then(|| Lane::of(&attempt.task, &devices()))
     }
 
     /// The time of `attempt` is counted from here on. How many share it, itself among them.
@@ -138,7 +134,7 @@ impl Farm {
         lane: Option<&Lane>,
     ) -> u64 {
         let beside = lane.map(|lane| self.shots(lane)).unwrap_or_default();
-        self.count(now, &beside);
+        self.count_shots(now, &beside);
         let Some(job) = self.jobs.get(&task.job) else { return 0 };
         let ranks = devices.len() as u32;
         let whole = expected_ms(self, job, task.layer).saturating_mul(u64::from(ranks));

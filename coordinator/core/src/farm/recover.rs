@@ -12,9 +12,10 @@ use crate::{
     plan::Plan,
     record::{self, Error, Records, ShowRecord},
     show::Show,
+    task::Ended,
     time::Time,
     view::{TaskState, WorkerState},
-    worker::{Device, Held, Worker},
+    worker::{Device, Held, Lane, Worker},
 };
 
 use super::{Config, Farm, usage};
@@ -53,6 +54,7 @@ impl Farm {
                 host: record.host,
                 version: record.build,
                 tags: record.tags,
+                link: record.link,
                 seen: now,
                 locks: record.locks.into_iter().collect(),
                 devices: record.devices.into_iter().map(|info| (info.index, Device::new(info))).collect(),
@@ -167,7 +169,7 @@ impl Farm {
         }
         live.charged_ms = Some(0);
         let devices: Vec<DeviceId> = live.seats.iter().map(|seat| seat.device.clone()).collect();
-        let lane = self.lane_of(id, &devices);
+        let lane = live.flies.then(|| Lane::of(id, &devices));
         let mut lost = false;
         for (rank, device) in held {
             let held = Held { attempt: attempt.clone(), rank };
@@ -212,6 +214,9 @@ fn recovered_job(id: &JobId, record: record::JobRecord, now: Time) -> Result<Job
     job.trace = record.trace;
     for (layer, rest) in job.layers.iter_mut().zip(record.rest) {
         layer.rest = rest.map(Into::into);
+    }
+    for (layer, seating) in job.layers.iter_mut().zip(record.seatings) {
+        layer.seating = seating;
     }
     Ok(job)
 }

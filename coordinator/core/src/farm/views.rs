@@ -3,12 +3,10 @@
 use crate::{
     ids::{AttemptId, DeviceId, JobId, SessionId, TaskId},
     job::{Job, Layer},
-    model_card::ModelCard,
     plan::Plan,
     time::Time,
     view::{
-        DeviceView, Forecast, JobView, LayerView, Selector, StatusView, TaskState, TaskView, WorkerState,
-        WorkerView,
+        DeviceView, JobView, LayerView, Selector, StatusView, TaskState, TaskView, WorkerState, WorkerView,
     },
     worker::{Busy, Device, Tenant, Worker},
 };
@@ -191,21 +189,20 @@ impl Farm {
         status
     }
 
-    /// How long `tasks` of a model would take on the devices that are here.
+    /// What would keep the layers of a job waiting on the devices that are here.
     #[must_use]
-    pub fn forecast(&self, card: &ModelCard, tasks: u64) -> Forecast {
-        let devices = self.status().devices;
-        let pace = self.paces.get(&card.digest).and_then(crate::pace::Pace::median_ms);
-        let eta_ms = pace.filter(|_| devices > 0).map(|ms| tasks.saturating_mul(ms) / u64::from(devices));
-        Forecast { devices, eta_ms }
+    pub fn warnings(&self, id: &JobId) -> Vec<String> {
+        let Some(plan) = self.plan(id) else { return Vec::new() };
+        (0..plan.layers().len()).filter_map(|layer| self.forecast(plan, layer as u32).warning).collect()
     }
 
     fn view_job(&self, id: &JobId, job: &Job) -> JobView {
-        let layers = job.plan.layers().iter().zip(&job.layers).map(|(plan, layer)| LayerView {
+        let layers = (0..).zip(job.plan.layers()).zip(&job.layers).map(|((at, plan), layer)| LayerView {
             name: plan.name.clone(),
             model: plan.card.name.clone(),
             after: plan.after.map(|at| job.plan.layers()[at as usize].name.clone()),
             counts: layer.counts.clone(),
+            seating: job.plan.resources(at).seating().or(layer.seating),
         });
         let devices = u64::from(self.status_devices()).max(1);
         let left = job.plan.layers().iter().zip(&job.layers).map(|(plan, layer)| {

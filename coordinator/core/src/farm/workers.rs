@@ -16,7 +16,7 @@ use super::Farm;
 
 impl Farm {
     pub(super) fn worker_joined(&mut self, now: Time, hello: Joined) {
-        let Joined { session, worker: id, incarnation, host, version, tags, devices, running } = hello;
+        let Joined { session, worker: id, incarnation, host, version, tags, devices, link, running } = hello;
         if let Some(known) = self.workers.get(&id)
             && known.session.is_some()
             && known.incarnation != incarnation
@@ -70,6 +70,7 @@ impl Farm {
             host,
             version,
             tags,
+            link,
             seen: now,
             locks,
             devices: now_has,

@@ -1,5 +1,7 @@
 //! A layer with its model's card: parameters by their rules, seeds, and how prompts and names are filled.
 
+use std::cell::RefCell;
+
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -14,6 +16,7 @@ use crate::{
         report::{Report, did_you_mean, quoted},
         template::{Filling, Piece, Template},
     },
+    split::{Seating, Shot, larger},
 };
 
 /// One layer of a plan.
@@ -27,6 +30,8 @@ pub struct LayerPlan {
     pub after: Option<u32>,
     /// Every parameter with its resolved value; one that follows axes stands as its template.
     pub params: Params,
+    /// What its largest task asks for, as far as memory depends on it; `None` where the model has no frames and sizes.
+    pub shot: Option<Shot>,
     pub(crate) varying: Vec<(String, ParamKind, Template)>,
     pub(crate) seed: Seed,
     pub(crate) spec: Layer,
@@ -80,6 +85,7 @@ impl LayerPlan {
             tasks: ground.expansion.tasks(),
             after: layer.after,
             params: Params::new(),
+            shot: None,
             varying: Vec::new(),
             seed: seed(layer, ground),
             spec: layer.clone(),
@@ -91,16 +97,27 @@ impl LayerPlan {
         }
         plan.check_seed(ground, report);
         plan.check_ranks(report);
+        let mut largest = plan.params.clone();
         for param in &layer.params {
-            plan.param(param, ground, report);
+            if let Some(value) = plan.param(param, ground, report) {
+                largest.insert(param.name.clone(), value);
+            }
         }
+        plan.shot = Shot::of(&largest);
         for (name, template) in [("prompt", &layer.prompt), ("negative_prompt", &layer.negative_prompt)] {
             plan.check_length(name, template, ground, report);
         }
         plan
     }
 
-    fn param(&mut self, param: &Param, ground: &Ground<'_>, report: &mut Report) {
+    /// Over how many devices its spec wants a task to be rendered, where it says so.
+    #[must_use]
+    pub fn seating(&self) -> Option<Seating> {
+        self.spec.resources.seating()
+    }
+
+    /// Gives the value with which a task needs most.
+    fn param(&mut self, param: &Param, ground: &Ground<'_>, report: &mut Report) -> Option<ParamValue> {
         let Param { name, value } = param;
         let Some(rule) = self.card.params.get(name) else {
             let other = OTHER_NAMES.iter().find(|(other, _)| other == name);
@@ -112,25 +129,43 @@ impl LayerPlan {
             };
             let message = format!("model {} has no parameter {}", quoted(&self.card.name), quoted(name));
             report.add(&value.place, message, remedy);
-            return;
+            return None;
         };
         if let Some(text) = value.constant() {
-            match rules::read(&rule.kind, text) {
-                Ok(value) => drop(self.params.insert(name.clone(), value)),
-                Err(refused) => report.add(&value.place, refused.message, refused.remedy),
-            }
-            return;
+            return match rules::read(&rule.kind, text) {
+                Ok(value) => {
+                    self.params.insert(name.clone(), value.clone());
+                    Some(value)
+                }
+                Err(refused) => {
+                    report.add(&value.place, refused.message, refused.remedy);
+                    None
+                }
+            };
         }
         let kind = rule.kind.clone();
-        for refused in self.each(value, ground, |text| rules::read(&kind, text).err()) {
+        let largest = RefCell::new(None);
+        let read = |text: &str| match rules::read(&kind, text) {
+            Ok(value) => {
+                let most = match largest.take() {
+                    Some(before) => larger(before, value),
+                    None => value,
+                };
+                largest.replace(Some(most));
+                None
+            }
+            Err(refused) => Some(refused),
+        };
+        for refused in self.each(value, ground, read) {
             report.add(&value.place, refused.message, refused.remedy);
         }
         self.params.insert(name.clone(), ParamValue::Text(value.source.clone()));
         self.varying.push((name.clone(), kind, value.clone()));
+        largest.into_inner()
     }
 
     fn check_ranks(&self, report: &mut Report) {
-        let (ranks, mode) = (self.spec.resources.ranks, self.spec.resources.mode);
+        let Some(Seating { ranks, mode }) = self.spec.resources.seating() else { return };
         let max = self.card.ranks_max_by(mode);
         if ranks > max {
             let message = format!(

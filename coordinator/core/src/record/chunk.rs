@@ -75,8 +75,15 @@ struct LiveRecord {
     done: Vec<u32>,
     started: Time,
     no_progress_ms: u64,
+    #[serde(default, skip_serializing_if = "is_false")]
+    flies: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     saved: Option<Artifact>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -117,6 +124,7 @@ impl TaskRecord {
                 done: if task.state == TaskState::Running { live.done() } else { Vec::new() },
                 started: live.started,
                 no_progress_ms: live.no_progress_ms,
+                flies: live.flies,
                 saved: live.saved.clone(),
             }),
             avoid: task.avoid.clone(),
@@ -130,8 +138,12 @@ impl TaskRecord {
     pub(crate) fn task(self, now: Time) -> Task {
         let live = self.live.filter(|live| !live.devices.is_empty()).map(|live| {
             let saved = self.state == TaskState::Publishing;
-            let seat =
-                |(rank, device)| Seat { device, session: None, done: saved || live.done.contains(&rank) };
+            let seat = |(rank, device)| Seat {
+                device,
+                session: None,
+                done: saved || live.done.contains(&rank),
+                need_bytes: 0,
+            };
             Box::new(Live {
                 number: live.number,
                 fence: live.fence,
@@ -146,6 +158,7 @@ impl TaskRecord {
                 steps: 0,
                 times: Times::default(),
                 charged_ms: None,
+                flies: live.flies,
                 used_ms: 0,
                 counted: live.started,
                 unpublished: 0,

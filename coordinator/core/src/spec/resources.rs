@@ -4,19 +4,32 @@ use super::{
     read::{Fields, Found},
     report::{Report, did_you_mean, quoted},
 };
-use crate::{ids::JobId, split::Mode};
+use crate::{
+    ids::JobId,
+    split::{Mode, Seating, Wish},
+};
 
 /// Ranks that one task may be split over, at most.
 const RANKS_MAX: u32 = 64;
 const NAMES_MAX: usize = 16;
 
+/// Devices that render one task together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ranks {
+    /// One, wherever one holds the model without streaming it; else as the farm chooses.
+    #[default]
+    Unsaid,
+    /// As the farm chooses, from devices that would stand idle as well.
+    Auto,
+    Number(u32),
+}
+
 /// Where a layer's tasks may run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resources {
-    /// Devices that render one task together; 1 for `auto`, until a model says otherwise.
-    pub ranks: u32,
-    /// How they share the model.
-    pub mode: Mode,
+    pub ranks: Ranks,
+    /// How they share the model, where the spec says.
+    pub mode: Option<Mode>,
     /// All of them on one worker.
     pub same_worker: bool,
     /// Tags that a worker must have, each of them.
@@ -25,9 +38,21 @@ pub struct Resources {
     pub limits: Vec<String>,
 }
 
-impl Default for Resources {
-    fn default() -> Self {
-        Self { ranks: 1, mode: Mode::Tensor, same_worker: false, tags: Vec::new(), limits: Vec::new() }
+impl Resources {
+    /// What the spec leaves no choice of.
+    #[must_use]
+    pub fn seating(&self) -> Option<Seating> {
+        match self.ranks {
+            Ranks::Number(ranks) => Some(Seating { ranks, mode: self.mode.unwrap_or_default() }),
+            Ranks::Unsaid | Ranks::Auto => None,
+        }
+    }
+
+    #[must_use]
+    pub fn wish(&self) -> Wish {
+        let ranks = self.seating().map(|seating| seating.ranks);
+        let mode = if ranks.is_some() { Some(self.mode.unwrap_or_default()) } else { self.mode };
+        Wish { mode, ranks, hurries: self.ranks == Ranks::Auto, same_host: self.same_worker }
     }
 }
 
@@ -40,16 +65,19 @@ pub(super) fn read(found: &Found<'_>, report: &mut Report) -> Resources {
     let field = &found.place.field;
     let Some(fields) = Fields::of(found.node, field, &KEYS, report) else { return resources };
     if let Some(ranks) = fields.get(field, "ranks")
-        && ranks.text(report).is_some_and(|text| text != "auto")
-        && let Some(number) = ranks.whole(1, i64::from(RANKS_MAX), report)
+        && let Some(text) = ranks.text(report)
     {
-        resources.ranks = u32::try_from(number).expect("1 to RANKS_MAX");
+        if text == "auto" {
+            resources.ranks = Ranks::Auto;
+        } else if let Some(number) = ranks.whole(1, i64::from(RANKS_MAX), report) {
+            resources.ranks = Ranks::Number(u32::try_from(number).expect("1 to RANKS_MAX"));
+        }
     }
     if let Some(split) = fields.get(field, "split")
         && let Some(text) = split.text(report)
     {
         match Mode::ALL.into_iter().find(|mode| mode.name() == text) {
-            Some(mode) => resources.mode = mode,
+            Some(mode) => resources.mode = Some(mode),
             None => report.add(
                 &split.place,
                 format!("{} is no way to split a model", quoted(text)),

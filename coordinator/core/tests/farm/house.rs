@@ -6,9 +6,6 @@ use croft_core::{
     failure::{Cause, Failure},
     farm::{Config, Farm},
     ids::{AttemptId, DeviceId, JobId, SessionId, TaskId, WorkerId},
-    model_card::{Makes, ModelCard, ParamKind, ParamRule, ParamValue},
-    plan::Plan,
-    spec::{self, Source},
     step::{
         Artifact, Assignment, Command, DeviceInfo, Event, Joined, Published, Stage, Times, Update, Write,
     },
@@ -16,6 +13,8 @@ use croft_core::{
     view::{Selector, TaskState, TaskView, Wait},
     worker::LockKind,
 };
+
+use crate::cards::plan;
 
 /// One farm and everything it asked for so far.
 pub(crate) struct House {
@@ -176,16 +175,26 @@ impl House {
         running: Vec<AttemptId>,
         tags: Vec<String>,
     ) -> SessionId {
+        let devices = (0..devices).map(|index| device_of(index, "cpu", 1 << 30)).collect();
+        self.says_hello(name, devices, incarnation, running, tags)
+    }
+
+    /// A worker with graphics cards of so many GiB each.
+    pub(crate) fn join_cards(&mut self, name: &str, gib: &[u64]) -> SessionId {
+        let devices = (0..).zip(gib).map(|(index, gib)| device_of(index, "nvidia", gib << 30)).collect();
+        self.says_hello(name, devices, name, Vec::new(), Vec::new())
+    }
+
+    fn says_hello(
+        &mut self,
+        name: &str,
+        devices: Vec<DeviceInfo>,
+        incarnation: &str,
+        running: Vec<AttemptId>,
+        tags: Vec<String>,
+    ) -> SessionId {
         self.sessions += 1;
         let session = SessionId(self.sessions);
-        let device = |index| DeviceInfo {
-            index,
-            kind: "cpu".to_owned(),
-            model: "test".to_owned(),
-            memory_bytes: 1 << 30,
-            threads: 1,
-            resident_models: Vec::new(),
-        };
         self.happens(Event::WorkerJoined(Box::new(Joined {
             session,
             worker: WorkerId::new(name).expect("a name"),
@@ -193,7 +202,8 @@ impl House {
             host: "host".to_owned(),
             version: "0".to_owned(),
             tags,
-            devices: (0..devices).map(device).collect(),
+            devices,
+            link: None,
             running: running.into_iter().map(|attempt| (attempt, 0)).collect(),
         })));
         session
@@ -218,13 +228,29 @@ impl House {
             rank: a.rank,
             artifacts,
             times: Times::default(),
+            peak_bytes: 0,
         });
+    }
+
+    /// A rank is done and says how much memory it held.
+    pub(crate) fn saves_having_held(&mut self, a: &Assignment, peak_bytes: u64) {
+        let (session, attempt, rank) = (a.session, a.attempt.clone(), a.rank);
+        let artifacts = vec![file("0001.png"), file("sidecar.json")];
+        let times = Times::default();
+        self.happens(Event::AttemptSaved { session, attempt, rank, artifacts, times, peak_bytes });
     }
 
     pub(crate) fn reports_saved(&mut self, session: SessionId, attempt: &AttemptId) {
         let artifacts = vec![file("0001.png"), file("sidecar.json")];
         let attempt = attempt.clone();
-        self.happens(Event::AttemptSaved { session, attempt, rank: 0, artifacts, times: Times::default() });
+        self.happens(Event::AttemptSaved {
+            session,
+            attempt,
+            rank: 0,
+            artifacts,
+            times: Times::default(),
+            peak_bytes: 0,
+        });
     }
 
     pub(crate) fn publishes(&mut self) {
@@ -323,6 +349,18 @@ impl House {
     }
 }
 
+fn device_of(index: u32, kind: &str, memory_bytes: u64) -> DeviceInfo {
+    DeviceInfo {
+        index,
+        kind: kind.to_owned(),
+        model: "test".to_owned(),
+        memory_bytes,
+        threads: 1,
+        resident_models: Vec::new(),
+        gflops: 0,
+    }
+}
+
 pub(crate) fn device(worker: &str, index: u32) -> DeviceId {
     DeviceId { worker: WorkerId::new(worker).expect("a name"), index }
 }
@@ -351,31 +389,4 @@ pub(crate) fn two_layers(tasks: u32) -> String {
          - name: draft\n    model: clip\n    prompt: a tote\n    output: \"{{job}}/draft/s{{seed}}\"\n  \
          - name: final\n    after: draft\n    model: clip\n    prompt: a tote\n    output: \"{{job}}/final/s{{seed}}\"\n"
     )
-}
-
-fn plan(text: &str) -> Plan {
-    let files = BTreeMap::new();
-    let spec =
-        spec::parse(&Source { name: "test.yaml", text, files: &files, set: &[] }).expect("a good spec");
-    let cards = spec.models().into_iter().map(|name| (name.clone(), card(&name))).collect();
-    Plan::new(spec, &cards).expect("a good plan")
-}
-
-fn card(name: &str) -> ModelCard {
-    let steps = ParamRule {
-        kind: ParamKind::Whole { min: 1, max: 1000, multiple: 1, remainder: 0 },
-        default: Some(ParamValue::Number(10.0)),
-    };
-    ModelCard {
-        name: name.to_owned(),
-        family: "test".to_owned(),
-        digest: format!("digest-of-{name}"),
-        parameters: 1,
-        weights_bytes: 1,
-        makes: if name == "nothing" { Makes::Nothing } else { Makes::Clip },
-        params: BTreeMap::from([("steps".to_owned(), steps)]),
-        prompt_bytes_max: 10_000,
-        ranks_max: 64,
-        shape: None,
-    }
 }

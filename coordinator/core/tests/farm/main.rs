@@ -1,6 +1,7 @@
 //! The farm's rules as values: no process, no socket, no clock.
 
 mod cancelling;
+mod cards;
 mod chance;
 mod doors;
 mod explaining;
@@ -8,6 +9,7 @@ mod flight;
 mod gangs;
 mod house;
 mod layers;
+mod memory;
 mod recovering;
 mod retrying;
 mod scheduling;

@@ -13,7 +13,7 @@ use super::values;
 /// `forecasts` are those of the layers, in their order.
 pub(in crate::api) fn plan(plan: &Plan, forecasts: &[Forecast], samples: u64) -> v1::JobPlan {
     let layers =
-        plan.layers().iter().zip(forecasts).map(|(layer, forecast)| layer_plan(plan, layer, *forecast));
+        plan.layers().iter().zip(forecasts).map(|(layer, forecast)| layer_plan(plan, layer, forecast));
     v1::JobPlan {
         job: plan.name().to_owned(),
         show: plan.show().to_owned(),
@@ -21,11 +21,16 @@ pub(in crate::api) fn plan(plan: &Plan, forecasts: &[Forecast], samples: u64) ->
         arithmetic: plan.arithmetic().to_owned(),
         layers: layers.collect(),
         sample_outputs: sample_outputs(plan, samples),
-        warnings: plan.warnings().to_vec(),
+        warnings: plan
+            .warnings()
+            .iter()
+            .chain(forecasts.iter().filter_map(|f| f.warning.as_ref()))
+            .cloned()
+            .collect(),
     }
 }
 
-fn layer_plan(plan: &Plan, layer: &LayerPlan, forecast: Forecast) -> v1::LayerPlan {
+fn layer_plan(plan: &Plan, layer: &LayerPlan, forecast: &Forecast) -> v1::LayerPlan {
     let after = layer.after.and_then(|at| plan.layers().get(at as usize));
     v1::LayerPlan {
         name: layer.name.clone(),
@@ -33,14 +38,13 @@ fn layer_plan(plan: &Plan, layer: &LayerPlan, forecast: Forecast) -> v1::LayerPl
         parameters: layer.card.parameters,
         weights_bytes: layer.card.weights_bytes,
         tasks: u64::from(layer.tasks),
-        // Every device can take every task as long as no layer asks for tags.
-        devices_fit: forecast.devices,
+        devices_fit: forecast.devices_fit,
         devices_all: forecast.devices,
         eta_ms: forecast.eta_ms.unwrap_or(0),
         params: values::params(&layer.params),
         after: after.map(|first| first.name.clone()).unwrap_or_default(),
-        // What links its workers, the farm does not know.
-        split: Vec::new(),
+        split: forecast.split.clone(),
+        memory: forecast.memory.clone(),
     }
 }
 
@@ -77,6 +81,7 @@ pub(in crate::api) fn job_planned(plan: &Plan) -> v1::Job {
             .map(|l| l.name.clone())
             .unwrap_or_default(),
         counts: Some(waiting(u64::from(layer.tasks))),
+        split: layer.seating().map_or_else(String::new, |seating| seating.words()),
     };
     v1::Job {
         name: format!("jobs/{}", plan.name()),

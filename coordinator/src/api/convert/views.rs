@@ -2,6 +2,7 @@
 
 use croft_core::{
     ids::DeviceId,
+    split::Seating,
     step::Stage,
     time::Time,
     view::{
@@ -46,6 +47,7 @@ pub(in crate::api) fn job(job: JobView) -> v1::Job {
         device_ms: job.device_ms,
         eta_ms: job.eta_ms.unwrap_or(0),
         paused: job.paused,
+        warnings: Vec::new(),
     }
 }
 
@@ -55,6 +57,7 @@ fn layer(layer: LayerView) -> v1::Layer {
         name: layer.name,
         model: layer.model,
         after: layer.after.unwrap_or_default(),
+        split: layer.seating.map_or_else(String::new, Seating::words),
     }
 }
 

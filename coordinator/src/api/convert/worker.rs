@@ -4,7 +4,7 @@ use bytes::Bytes;
 use croft_core::{
     farm::Farm,
     ids::{AttemptId, Fence, JobId, SessionId, TaskId, WorkerId},
-    split::Mode,
+    split::{Link, Mode, Residency},
     step::{Assignment, DeviceInfo, Event, Joined, Output, Recipe},
     worker::LockKind,
 };
@@ -80,7 +80,8 @@ pub(crate) fn assignment(
         attempt: Some(attempt_ref(farm, &assignment.attempt, assignment.rank)?),
         ranks: assignment.ranks,
         mode: split_mode(assignment.mode).into(),
-        residency: v1::Residency::Resident.into(),
+        residency: residency(assignment.residency).into(),
+        shares: shares(assignment.shares),
         gang_token,
         device: assignment.device.index,
         recipe: Some(recipe(assignment.recipe)),
@@ -98,6 +99,19 @@ fn split_mode(mode: Mode) -> v1::SplitMode {
         Mode::Layers => v1::SplitMode::Layers,
         Mode::Guidance => v1::SplitMode::Guidance,
     }
+}
+
+fn residency(residency: Residency) -> v1::Residency {
+    match residency {
+        Residency::Resident => v1::Residency::Resident,
+        Residency::Sequential => v1::Residency::Sequential,
+        Residency::Streamed => v1::Residency::Streamed,
+    }
+}
+
+/// None are told where all are alike.
+fn shares(shares: Vec<u32>) -> Vec<u32> {
+    if shares.iter().all(|share| *share == shares[0]) { Vec::new() } else { shares }
 }
 
 fn recipe(recipe: Recipe) -> v1::Recipe {
@@ -143,6 +157,7 @@ pub(in crate::api) fn hello(
         version: label(hello.version),
         tags: hello.tags.into_iter().map(label).collect(),
         devices,
+        link: hello.link.and_then(link),
         running: Vec::new(),
     };
     Ok((joined, hello.running))
@@ -156,7 +171,15 @@ fn device(device: v1::DeviceInfo) -> DeviceInfo {
         memory_bytes: device.memory_bytes,
         threads: device.threads,
         resident_models: device.resident_models,
+        gflops: device.gflops,
     }
+}
+
+/// `None` for one that carries nothing.
+fn link(link: v1::Link) -> Option<Link> {
+    let v1::Link { name, bytes_per_s, latency_ns } = link;
+    let (bytes_per_s, latency_s) = (bytes_per_s as f64, latency_ns as f64 * 1e-9);
+    (bytes_per_s > 0.0).then(|| Link { name: label(name), bytes_per_s, latency_s })
 }
 
 fn label(text: String) -> String {
@@ -200,6 +223,7 @@ pub(in crate::api) fn event(session: SessionId, what: What) -> Make {
                 rank,
                 artifacts: done.artifacts.into_iter().map(artifact_from).collect(),
                 times: done.times.map(times_from).unwrap_or_default(),
+                peak_bytes: done.peak_memory_bytes,
             })
         }
         What::Failed(failed) => {

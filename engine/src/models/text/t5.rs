@@ -19,7 +19,7 @@ pub(crate) struct Config {
     pub(crate) heads: usize,
     head: usize,
     hidden: usize,
-    layers: usize,
+    pub(crate) layers: usize,
     words: usize,
     buckets: usize,
     farthest: usize,

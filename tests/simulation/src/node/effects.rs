@@ -125,9 +125,14 @@ impl World {
             Up::Progress { attempt, rank, stage, step, steps } => {
                 Event::AttemptProgressed { session, attempt, rank, stage, step, steps }
             }
-            Up::Saved { attempt, rank, artifacts } => {
-                Event::AttemptSaved { session, attempt, rank, artifacts, times: Times::default() }
-            }
+            Up::Saved { attempt, rank, artifacts } => Event::AttemptSaved {
+                session,
+                attempt,
+                rank,
+                artifacts,
+                times: Times::default(),
+                peak_bytes: 0,
+            },
             Up::Failed { attempt, rank, failure } => Event::AttemptFailed { session, attempt, rank, failure },
             Up::Goodbye | Up::Closed => {
                 let goodbye = matches!(said, Up::Goodbye);

@@ -54,6 +54,7 @@ impl World {
             memory_bytes: 1 << 30,
             threads: 1,
             resident_models: device.resident.iter().cloned().collect(),
+            gflops: 0,
         });
         Joined {
             session: SessionId(0),
@@ -63,6 +64,7 @@ impl World {
             version: "0".to_owned(),
             tags: it.tags.clone(),
             devices: devices.collect(),
+            link: None,
             running: running.chain(ended).collect(),
         }
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use candidates::{Candidate, ShowLine};
 use flight::{Beside, Rooms};
 
-use super::{Reservation, expected_ms, fits, measured_ms};
+use super::{Demand, Reservation, expected_ms, measured_ms};
 use crate::{
     farm::Farm,
     ids::{DeviceId, JobId, TaskId},
@@ -136,7 +136,8 @@ impl<'a> Drafting<'a> {
                 Err(refusal) => {
                     let layer = (next.id.clone(), next.layer);
                     self.asked.insert(layer.clone());
-                    if refusal == Refusal::Device && next.wants().ranks == 1 && !self.rooms.is_empty() {
+                    if refusal == Refusal::Device && next.demand.seating.ranks == 1 && !self.rooms.is_empty()
+                    {
                         self.hungry.push(next);
                     }
                     self.draft.refused.insert(layer, refusal);
@@ -177,14 +178,14 @@ impl<'a> Drafting<'a> {
     ) -> Result<Option<(Start, usize)>, Refusal> {
         // What joins shots in flight takes no device.
         self.allowed(next, show, 0)?;
-        let wants = next.wants();
-        let alone = self.allowed(next, show, wants.ranks);
+        let ranks = next.demand.seating.ranks;
+        let alone = self.allowed(next, show, ranks);
         let mut passed = Vec::new();
         let mut placed = Ok(None);
         for _ in 0..TASKS_LOOKED_AT {
             let Some(task) = next.tasks.next() else { break };
             let id = next.task_id(task);
-            if wants.ranks > 1 && self.taken.contains(&id) {
+            if ranks > 1 && self.taken.contains(&id) {
                 continue;
             }
             if let Some(Beside { devices, shots }) = self.beside(next, task) {
@@ -196,14 +197,14 @@ impl<'a> Drafting<'a> {
                 passed.push(task);
                 break;
             }
-            let devices = if wants.ranks == 1 { self.single(next, task) } else { self.gang(next, task) };
+            let devices = if ranks == 1 { self.single(next, task) } else { self.gang(next, task) };
             if let Some(devices) = devices {
                 placed = Ok(Some((Start { task: id, devices }, 0)));
                 break;
             }
             placed = Err(Refusal::Device);
             passed.push(task);
-            if wants.ranks > 1 {
+            if ranks > 1 {
                 self.reserve(next, task);
                 break;
             }

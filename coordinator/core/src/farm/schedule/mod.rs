@@ -7,10 +7,12 @@
 mod draft;
 mod fit;
 mod reserve;
+mod seat;
 
 pub(super) use draft::{Draft, Refusal};
-pub(super) use fit::fits;
+pub(super) use fit::Demand;
 pub(super) use reserve::Reservation;
+pub(super) use seat::Seated;
 
 use crate::mutant::{self, Mutant};
 use crate::{job::Job, pace::Pace, time::Time, view::TaskState};

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeSet, iter::Peekable};
 
-use super::super::{fit::Shunned, fits};
+use super::super::{Demand, fit::Shunned};
 use crate::{
     farm::Farm,
     ids::{DeviceId, JobId, TaskId, WorkerId},
@@ -34,6 +34,7 @@ pub(super) struct Candidate<'a> {
     pub(super) layer: u32,
     priority: Reverse<u32>,
     pub(super) tasks: Box<dyn Iterator<Item = u32> + 'a>,
+    pub(super) demand: Demand<'a>,
     shunned: Option<Shunned>,
 }
 
@@ -87,11 +88,12 @@ impl<'a> Candidate<'a> {
         let job = &farm.jobs[&ready.job];
         let layer = ready.layer.0;
         let tasks = job.layers[layer as usize].line(move |position| job.plan.order(layer, position));
-        Self { id: &ready.job, job, layer, priority: ready.priority, tasks, shunned: None }
+        let demand = Demand::of(farm, job, layer);
+        Self { id: &ready.job, job, layer, priority: ready.priority, tasks, demand, shunned: None }
     }
 
     pub(super) fn wants(&self) -> &'a Resources {
-        self.job.plan.resources(self.layer)
+        self.demand.wants
     }
 
     pub(super) fn card(&self) -> &'a ModelCard {
@@ -99,7 +101,7 @@ impl<'a> Candidate<'a> {
     }
 
     pub(super) fn fits(&self, class: &Class) -> bool {
-        fits(&class.tags, class.memory_bytes, self.wants(), self.card())
+        self.demand.fits(&class.tags, class.room)
     }
 
     pub(super) fn task_id(&self, task: u32) -> TaskId {

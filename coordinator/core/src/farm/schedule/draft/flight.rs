@@ -7,7 +7,7 @@ use crate::{
     farm::{Farm, lanes::in_flight},
     ids::{DeviceId, JobId},
     mutant::{self, Mutant},
-    worker::{Busy, Lane},
+    worker::{Busy, Device, Lane},
 };
 
 /// Devices on which shots of a layer are in flight.
@@ -66,7 +66,7 @@ impl<'a> Drafting<'a> {
     /// Devices on which `task` joins shots of its layer. Not those that are kept for another, nor those for which a task
     /// waits that is to go first: shots that follow each other would never let go of them.
     pub(super) fn beside(&self, next: &mut Candidate<'a>, task: u32) -> Option<Beside> {
-        if !in_flight(next.wants()) || self.rooms.is_empty() {
+        if !in_flight(next.demand.seating) || self.rooms.is_empty() {
             return None;
         }
         next.look_for_shunned(self.farm, self.now, task);
@@ -74,7 +74,7 @@ impl<'a> Drafting<'a> {
         let of_layer = (next.id.clone(), next.layer);
         let mine = |layer: &(JobId, u32)| *layer == of_layer || mutant::on(Mutant::LaneOfAnother);
         let rooms = self.rooms.iter().filter(|(layer, _)| mine(layer)).flat_map(|(_, rooms)| rooms);
-        let ranks = next.wants().ranks as usize;
+        let ranks = next.demand.seating.ranks as usize;
         let mut fit = rooms.filter(|room| room.left > 0 && room.devices.len() == ranks);
         let room = fit.find(|room| {
             room.devices.iter().all(|at| {
@@ -107,7 +107,10 @@ impl<'a> Drafting<'a> {
 
     /// A task of the layer starts on `devices`: what is left there for its companions.
     pub(super) fn joins(&mut self, next: &Candidate<'a>, devices: &[DeviceId]) {
-        if !in_flight(next.wants()) {
+        let room =
+            |at: &DeviceId| self.farm.workers.get(&at.worker)?.devices.get(&at.index).map(Device::room);
+        let rooms: Vec<_> = devices.iter().filter_map(room).collect();
+        if !next.demand.flies(&rooms) {
             return;
         }
         self.joined.extend(devices.iter().map(|device| (device.clone(), devices.to_vec())));

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{expected_ms, reserve::RESERVATIONS_MAX},
-    Candidate, Drafting, Reservation, Start, fits,
+    Candidate, Demand, Drafting, Reservation, Start,
 };
 use crate::{
     ids::{DeviceId, TaskId, WorkerId},
+    split::Room,
     time::Time,
     view::TaskState,
     worker::{Doing, Tenant},
@@ -29,7 +30,7 @@ impl<'a> Drafting<'a> {
         may: &dyn Fn(&DeviceId) -> bool,
     ) -> Option<Vec<DeviceId>> {
         let wants = next.wants();
-        let ranks = wants.ranks as usize;
+        let ranks = next.demand.seating.ranks as usize;
         let id = next.task_id(task);
         let model = &next.card().name;
         let mut by_worker: BTreeMap<&WorkerId, Vec<(bool, &DeviceId)>> = BTreeMap::new();
@@ -49,12 +50,39 @@ impl<'a> Drafting<'a> {
         });
         let whole = workers.iter().filter(|devices| devices.len() >= ranks);
         let warmest = whole.min_by_key(|d| (d.iter().take(ranks).filter(|(cold, _)| *cold).count(), d.len()));
-        let chosen: Vec<DeviceId> = match warmest {
-            Some(devices) => devices.iter().take(ranks).map(|(_, device)| (*device).clone()).collect(),
-            None if wants.same_worker => return None,
-            None => workers.iter().flatten().take(ranks).map(|(_, device)| (*device).clone()).collect(),
+        let named = |devices: &mut dyn Iterator<Item = &(bool, &DeviceId)>| -> Vec<DeviceId> {
+            devices.map(|(_, device)| (*device).clone()).collect()
         };
-        (chosen.len() == ranks).then_some(chosen)
+        let first = match warmest {
+            Some(devices) => self.seat(next, named(&mut devices.iter().take(ranks))),
+            None if wants.same_worker => return None,
+            None => self.seat(next, named(&mut workers.iter().flatten().take(ranks))),
+        };
+        // What is in order by place and warmth may be too small together: the largest are not, if any are.
+        first.or_else(|| match wants.same_worker {
+            true => workers.iter().find_map(|devices| self.largest(next, named(&mut devices.iter()))),
+            false => self.largest(next, named(&mut workers.iter().flatten())),
+        })
+    }
+
+    fn room(&self, id: &DeviceId) -> Option<Room> {
+        Some(self.farm.workers.get(&id.worker)?.devices.get(&id.index)?.room())
+    }
+
+    /// The devices by rank, when they hold all ranks together: rank 0, which decodes, on the largest.
+    fn seat(&self, next: &Candidate<'a>, mut devices: Vec<DeviceId>) -> Option<Vec<DeviceId>> {
+        if devices.len() != next.demand.seating.ranks as usize {
+            return None;
+        }
+        devices.sort_by_key(|device| self.room(device).map(|room| room.order()));
+        let rooms: Vec<Room> = devices.iter().filter_map(|device| self.room(device)).collect();
+        next.demand.deal(&rooms).map(|_| devices)
+    }
+
+    fn largest(&self, next: &Candidate<'a>, mut devices: Vec<DeviceId>) -> Option<Vec<DeviceId>> {
+        devices.sort_by_key(|device| self.room(device).map(|room| room.order()));
+        devices.truncate(next.demand.seating.ranks as usize);
+        self.seat(next, devices)
     }
 
     /// Whether a device is kept for nobody else.
@@ -76,9 +104,9 @@ impl<'a> Drafting<'a> {
             let Some(mut line) = self.shows.remove(show) else { continue };
             if all_free
                 && let Some(next) = self.candidate(&kept.task)
-                && self.allowed(&next, &line, next.wants().ranks).is_ok()
+                && self.allowed(&next, &line, next.demand.seating.ranks).is_ok()
+                && let Some(devices) = self.seat(&next, kept.devices.iter().cloned().collect())
             {
-                let devices = kept.devices.iter().cloned().collect();
                 line.charge(kept.devices.len() as u32, expected_ms(self.farm, next.job, next.layer), 0);
                 self.give(&next, Start { task: kept.task.clone(), devices });
             }
@@ -103,14 +131,12 @@ impl<'a> Drafting<'a> {
         let Some(job) = self.farm.jobs.get(&kept.task.job) else { return false };
         let layer = &job.layers[kept.task.layer as usize];
         let due = layer.tasks.get(&kept.task.task).is_none_or(|task| task.not_before <= self.now);
-        let plan = &job.plan.layers()[kept.task.layer as usize];
-        let wants = job.plan.resources(kept.task.layer);
+        let demand = Demand::of(self.farm, job, kept.task.layer);
         let able = |id: &DeviceId| {
             let worker = self.farm.workers.get(&id.worker).filter(|worker| worker.open());
             let device = worker.and_then(|worker| Some((worker, worker.devices.get(&id.index)?)));
             device.is_some_and(|(worker, device)| {
-                fits(&worker.tags, device.info.memory_bytes, wants, &plan.card)
-                    && device.held_until <= self.now
+                demand.fits(&worker.tags, device.room()) && device.held_until <= self.now
             })
         };
         layer.in_line.is_some()
@@ -132,12 +158,12 @@ impl<'a> Drafting<'a> {
             return;
         }
         let wants = next.wants();
-        let ranks = wants.ranks as usize;
+        let ranks = next.demand.seating.ranks as usize;
         let mut by_worker: BTreeMap<&WorkerId, Vec<(Time, DeviceId)>> = BTreeMap::new();
         for (name, worker) in self.farm.workers.iter().filter(|(_, worker)| worker.open()) {
             for (index, device) in &worker.devices {
                 let id = DeviceId { worker: name.clone(), index: *index };
-                if fits(&worker.tags, device.info.memory_bytes, wants, next.card())
+                if next.demand.fits(&worker.tags, device.room())
                     && device.held_until <= self.now
                     && next.may_go_at_worst(&id)
                     && !self.kept.contains_key(&id)
@@ -156,11 +182,15 @@ impl<'a> Drafting<'a> {
             _ => {
                 let mut all: Vec<(Time, DeviceId)> = by_worker.into_values().flatten().collect();
                 all.sort();
+                let soonest = all.iter().take(ranks).map(|(_, device)| device.clone()).collect();
+                if self.seat(next, soonest).is_none() {
+                    all.sort_by_key(|(_, device)| self.room(device).map(|room| room.order()));
+                }
                 all.truncate(ranks);
                 all
             }
         };
-        if chosen.len() == ranks {
+        if self.seat(next, chosen.iter().map(|(_, device)| device.clone()).collect()).is_some() {
             let due = chosen.iter().map(|(at, _)| *at).max().unwrap_or(self.now);
             let devices = chosen.into_iter().map(|(_, device)| device).collect();
             self.keep(Reservation::new(next.task_id(task), devices, self.now, due));
