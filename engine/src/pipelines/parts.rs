@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::decode::Video;
+use super::heap;
 use crate::error::Error;
 use crate::models::text::T5;
 use crate::models::transformers::ltx::Transformer;
@@ -172,14 +173,18 @@ impl Parts {
         }
         // Of blocks that come and go it is only known afterwards how many there were.
         self.note();
+        let mut went = false;
         if wanted != Wanted::Text {
-            self.text.loaded = None;
+            went |= self.text.loaded.take().is_some();
         }
         if wanted != Wanted::Transformer {
-            self.transformer.loaded = None;
+            went |= self.transformer.loaded.take().is_some();
         }
         if wanted != Wanted::Video {
-            self.video.loaded = None;
+            went |= self.video.loaded.take().is_some();
+        }
+        if went {
+            heap::give_back();
         }
     }
 
