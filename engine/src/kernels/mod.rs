@@ -25,7 +25,7 @@ pub(crate) use conv3d::{Into, Time, conv3d};
 pub(crate) use linear::{Finish, finish, linear};
 pub(crate) use norm::{After, Mean, Norm, Turns, norm, norm_silu_into, rms_norm, squares};
 pub(crate) use pack::Packed;
-pub(crate) use room::{resize, zeros};
+pub(crate) use room::{resize, room, zeros};
 pub(crate) use simd::Isa;
 pub(crate) use volume::{Padded, Volume};
 

@@ -23,6 +23,16 @@ pub(crate) fn zeros(len: usize, what: &str) -> Result<Vec<f32>, Error> {
     Ok(unsafe { Vec::from_raw_parts(start.cast(), len, len) })
 }
 
+/// Room for `len` numbers, of which there are none yet.
+///
+/// # Errors
+/// As `zeros`.
+pub(crate) fn room(len: usize, what: &str) -> Result<Vec<f32>, Error> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| none(len, what))?;
+    Ok(values)
+}
+
 /// Makes `values` as long as `len`; new ones are zero.
 ///
 /// # Errors
@@ -49,6 +59,7 @@ mod tests {
                 panic!("{len} numbers")
             };
             assert_eq!((what.as_str(), bytes), ("frames", (len as u64).saturating_mul(4)));
+            assert!(room(len, "frames").is_err());
             let mut some = vec![1.0];
             assert!(resize(&mut some, len, "frames").is_err() && some == [1.0]);
         }

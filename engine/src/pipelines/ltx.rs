@@ -196,7 +196,7 @@ impl Pipeline {
         let levels = schedule.levels(request.steps as usize, size.iter().product());
         let pixels = geometry.pixels_per_latent as f64;
         let step = [geometry.frames_per_latent as f64 / request.fps, pixels, pixels];
-        let rope = transformer.rope(Grid { size, step });
+        let rope = transformer.rope(Grid { size, step })?;
         let work = Work {
             levels: &levels,
             rope: &rope,

@@ -3,6 +3,7 @@
 mod decode;
 mod denoise;
 mod encode;
+mod heap;
 pub(crate) mod load;
 mod ltx;
 mod parts;

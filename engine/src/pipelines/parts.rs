@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::decode::Video;
+use super::heap;
 use crate::error::Error;
 use crate::models::text::T5;
 use crate::models::transformers::ltx::Transformer;
@@ -189,14 +190,18 @@ impl Parts {
         }
         // Of blocks that come and go it is only known afterwards how many there were.
         shelf.note();
+        let mut went = false;
         if wanted != Wanted::Text {
-            shelf.text.loaded = None;
+            went |= shelf.text.loaded.take().is_some();
         }
         if wanted != Wanted::Transformer {
-            shelf.transformer.loaded = None;
+            went |= shelf.transformer.loaded.take().is_some();
         }
         if wanted != Wanted::Video {
-            shelf.video.loaded = None;
+            went |= shelf.video.loaded.take().is_some();
+        }
+        if went {
+            heap::give_back();
         }
         shelf
     }

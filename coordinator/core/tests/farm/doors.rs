@@ -84,6 +84,7 @@ fn a_worker_that_reports_on_anothers_attempt_is_seen() {
         rank: 0,
         artifacts: Vec::new(),
         times: Times::default(),
+        peak_bytes: 0,
     };
     assert!(house.farm.is_anothers(&report(stranger)));
     assert!(!house.farm.is_anothers(&report(started.session)));

@@ -27,7 +27,7 @@ fn reference(name: &str, tensor: &str) -> Vec<u8> {
 fn turns_of_the_published_size_follow_diffusers() {
     let bytes = std::fs::read(golden("rope/ltx_2b.safetensors")).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let rope = Rope::new(Grid { size: [21, 16, 22], step: [8.0 / 25.0, 32.0, 32.0] }, 2048);
+    let rope = Rope::new(Grid { size: [21, 16, 22], step: [8.0 / 25.0, 32.0, 32.0] }, 2048).unwrap();
     for (name, ours) in [("cos", rope.cos()), ("sin", rope.sin())] {
         let theirs = floats(file.tensor(name).unwrap().data());
         let picked =

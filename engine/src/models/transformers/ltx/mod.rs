@@ -126,9 +126,12 @@ impl Transformer {
     }
 
     /// The turns of this rank's heads for the tokens of `grid`.
-    pub fn rope(&self, grid: Grid) -> Rope {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn rope(&self, grid: Grid) -> Result<Rope, Error> {
         let width = self.config.width();
-        Rope::new(grid, width).columns(width, self.columns.clone())
+        Ok(Rope::new(grid, width)?.columns(width, self.columns.clone()))
     }
 
     /// Numbers that are held: those that are split, and those that every rank has.

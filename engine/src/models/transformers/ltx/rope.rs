@@ -6,7 +6,8 @@
 use std::f64::consts::PI;
 use std::ops::Range;
 
-use crate::kernels::Turns;
+use crate::error::Error;
+use crate::kernels::{self, Turns};
 
 /// Positions are told as shares of a clip of these frames, height and width.
 const BASE: [f32; 3] = [20.0, 2048.0, 2048.0];
@@ -30,11 +31,15 @@ pub struct Rope {
 
 impl Rope {
     /// The turns of all tokens of `grid` for a stream of `width`. A remainder of `width` over six is not turned.
-    pub fn new(grid: Grid, width: usize) -> Self {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn new(grid: Grid, width: usize) -> Result<Self, Error> {
         let frequencies = frequencies(width / 6);
         let [frames, rows, columns] = grid.size;
         let tokens = frames * rows * columns;
-        let (mut cos, mut sin) = (Vec::with_capacity(tokens * width), Vec::with_capacity(tokens * width));
+        let room = || kernels::room(tokens * width, "the turns of all tokens");
+        let (mut cos, mut sin) = (room()?, room()?);
         let still = width % 6;
         for token in 0..tokens {
             let at = [token / (rows * columns), token / columns % rows, token % columns];
@@ -50,7 +55,7 @@ impl Rope {
                 }
             }
         }
-        Self { cos, sin }
+        Ok(Self { cos, sin })
     }
 
     /// The same for the `columns` of a stream of `width` alone.
