@@ -36,6 +36,7 @@ impl Engine {
         let Some(recipe) = &render.recipe else {
             return Err(fail(ExitCause::BadSpec, "a render without a recipe", "update the worker"));
         };
+        begin_peak();
         let mut times = AttemptTimes::default();
         let mut files = Vec::new();
         let mut resumed = None;
@@ -131,6 +132,12 @@ impl From<croft_engine::error::Error> for Cold {
 
 fn elapsed(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// From here on the peak is that of this render, and not of a larger one that a warm rank did before. A system that does not
+/// let it begin anew gives the peak of all.
+fn begin_peak() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 /// The most memory this process has held; 0 where the system does not say.
