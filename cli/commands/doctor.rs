@@ -9,7 +9,7 @@ use croft_engine::{
     pipelines::Pipeline,
     request::{Params, Request, Value},
 };
-use croft_proto::{store, v1::GetFarmStatusRequest};
+use croft_proto::{channel::Keys, store, v1::GetFarmStatusRequest};
 use croft_rank::confine::{self, Confinement};
 use object_store::{
     Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path as StorePath,
@@ -28,6 +28,8 @@ use crate::{
 const DISK_BYTES_MIN: u64 = 5 << 30;
 /// Below this even a small model has no room for its clips.
 const MEMORY_BYTES_MIN: u64 = 2 << 30;
+/// A certificate that ends sooner is worth a word.
+const IDENTITY_SECONDS_MIN: i64 = 14 * 24 * 60 * 60;
 /// What a store may take over one probe.
 const STORE_SECONDS_MAX: u64 = 10;
 
@@ -53,6 +55,7 @@ pub(super) async fn run(args: args::Doctor) -> Result<Exit, Failed> {
     if let Some(url) = &args.artifacts {
         findings.push(artifacts(url).await);
     }
+    findings.extend(identity(&args.client));
     findings.push(coordinator(&args.client).await);
     report(&findings, args.output.output)?;
     let failed = findings.iter().any(|finding| finding.state == State::Failed);
@@ -77,6 +80,29 @@ fn report(findings: &[Finding], format: Format) -> Result<(), Failed> {
         table.row([f.check.to_owned(), word(f.state).to_owned(), f.found.clone(), f.remedy.clone()]);
     }
     table.print()
+}
+
+/// Who this client is; nothing where it needs to be nobody.
+fn identity(client: &args::Client) -> Option<Finding> {
+    let finding =
+        |state, found, remedy: &str| Finding { check: "identity", state, found, remedy: remedy.to_owned() };
+    let files = match config::client(client) {
+        Ok(settings) => settings.tls?,
+        Err(failed) => return Some(finding(State::Failed, failed.to_string(), "see --identity")),
+    };
+    let facts = match Keys::open(files) {
+        Ok(keys) => keys.facts(),
+        Err(error) => {
+            return Some(finding(State::Failed, error.to_string(), "have it issued again, or join again"));
+        }
+    };
+    let left = facts.not_after - i64::try_from(croft_proto::identity::facts::now()).unwrap_or(i64::MAX);
+    let found = format!("{}, valid until {}", facts.claims, output::utc(facts.not_after));
+    Some(match left {
+        ..=0 => finding(State::Failed, found, "have a new certificate issued"),
+        1..IDENTITY_SECONDS_MIN => finding(State::Warning, found, "have a new certificate issued soon"),
+        _ => finding(State::Ok, found, ""),
+    })
 }
 
 fn processor() -> Finding {

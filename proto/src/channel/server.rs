@@ -93,12 +93,9 @@ impl Incoming {
     fn look_at_open(&mut self) {
         self.open.retain(|side| {
             let Some(side) = side.upgrade() else { return false };
-            let was_good = side.last_was_good();
-            if was_good && !matches!(side.proof(), Proof::Good { .. }) {
-                side.cut.cancel();
-                return false;
-            }
-            true
+            // Looking is what cuts it.
+            side.proof();
+            !side.cut.is_cancelled()
         });
     }
 
@@ -205,13 +202,14 @@ impl Side {
             Proof::Plaintext | Proof::Nothing | Proof::Doubtful { .. } => Duration::ZERO,
         };
         let until = UnixTime::since_unix_epoch(until);
+        let is_good = |proof: &Proof| matches!(proof, Proof::Good { .. });
+        let was_good = judged.as_ref().is_some_and(|last| is_good(&last.proof));
+        if was_good && !is_good(&proof) {
+            // Whatever runs over it ends; who comes again is told why.
+            self.cut.cancel();
+        }
         *judged = Some(Judged { by: loaded, until, proof: proof.clone() });
         proof
-    }
-
-    fn last_was_good(&self) -> bool {
-        let judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
-        judged.as_ref().is_some_and(|judged| matches!(judged.proof, Proof::Good { .. }))
     }
 }
 

@@ -131,8 +131,8 @@ fn an_artist_sees_and_changes_the_jobs_of_own_shows() {
         says(&mut studio.by("kim", words), 5);
     }
     let out = studio.dir.path().join("out");
-    says(studio.by("kim", &["get", "autumn", "-d"]).arg(&out), 5);
-    ends(studio.by("kim", &["get", "spring", "-d"]).arg(&out), 0);
+    says(studio.by("kim", &["get", "autumn"]).arg("-d").arg(&out), 5);
+    ends(studio.by("kim", &["get", "spring"]).arg("-d").arg(&out), 0);
     studio.asserts_refused("user/kim Jobs/CancelJob PERMISSION_DENIED SHOW");
     studio.asserts_refused("user/kim Jobs/CreateJob PERMISSION_DENIED SHOW");
     let deeds = studio.json(&["audit", "--who", "kim", "--method", "CreateJob"]);

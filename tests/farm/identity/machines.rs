@@ -113,7 +113,7 @@ fn a_revoked_worker_is_cut_off_and_its_clip_goes_elsewhere() {
     let mut studio = Studio::open();
     studio.worker("one");
     studio.worker("two");
-    ends(studio.by("sam", &["submit"]).arg(shapes(studio.dir.path(), "clips", 1, 600)), 0);
+    ends(studio.by("sam", &["submit"]).arg(shapes(studio.dir.path(), "clips", 1, 500)), 0);
     let running = |studio: &Studio| {
         let tasks = studio.json(&["tasks", "clips"]);
         let attempts = tasks["items"][0]["attempts"].as_array().cloned().expect("a list");

@@ -31,7 +31,7 @@ fn shown(studio: &Studio) -> String {
     let name = ServerName::try_from("127.0.0.1").expect("an address");
     let mut tls = ClientConnection::new(Arc::new(config), name).expect("a connection");
     let mut tcp = TcpStream::connect(studio.at()).expect("it listens");
-    let mut stream = Stream::new(&mut tls, &mut tcp);
+    let stream = Stream::new(&mut tls, &mut tcp);
     stream.conn.complete_io(stream.sock).expect("a handshake");
     let chain = tls.peer_certificates().expect("a certificate");
     Facts::of(&chain[0]).expect("a certificate").serial

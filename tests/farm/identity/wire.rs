@@ -42,7 +42,7 @@ fn listens(pid: u32) -> BTreeSet<u16> {
 fn a_farm_that_renders_has_one_listener_and_it_speaks_tls() {
     let mut studio = Studio::open_at("0.0.0.0:0");
     studio.worker("one");
-    ends(studio.by("sam", &["submit"]).arg(shapes(studio.dir.path(), "clips", 1, 600)), 0);
+    ends(studio.by("sam", &["submit"]).arg(shapes(studio.dir.path(), "clips", 1, 500)), 0);
     let worker = studio.house.process("one").0.id();
     until("it renders", || studio.json(&["tasks", "clips"])["items"][0]["attempts"][0]["stage"] == "DENOISE");
     let rank = *children(worker).first().expect("a rank");
