@@ -7,9 +7,10 @@ use croft_core::{
     step::Event,
     time::Time,
     usage::Usage,
+    view::{TaskState, WaitReason},
 };
 
-use crate::house::{House, job_of};
+use crate::house::{House, job_of, two_layers};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
@@ -139,4 +140,23 @@ fn stored_usage_is_read() {
     assert_eq!((since[0].1, since[1].1.attempts), (Usage::default(), 3));
     let job = farm.jobs()[0].id.clone();
     assert!(farm.traced(&job).is_some_and(|traced| traced.parent.starts_with("00-4bf9")));
+}
+
+#[test]
+fn a_survey_counts_each_task_once_by_its_state_and_by_why_it_waits() {
+    let mut house = House::new();
+    let paused = house.submit(&job_of(3));
+    house.happens(Event::JobPaused { job: paused, paused: true });
+    house.submit(&two_layers(2).replace("shots", "second"));
+    house.join("w1", 1);
+    assert_eq!(house.take_started().len(), 1);
+    let survey = house.farm.survey(house.now);
+    assert_eq!(survey.jobs_active, 2);
+    let of = |state| survey.tasks.get(&("default".to_owned(), state)).copied();
+    assert_eq!(
+        (of(TaskState::Queued), of(TaskState::Running), of(TaskState::Waiting)),
+        (Some(4), Some(1), Some(2))
+    );
+    let waits: Vec<(WaitReason, u64)> = survey.waits.into_iter().collect();
+    assert_eq!(waits, [(WaitReason::Layer, 2), (WaitReason::Paused, 3), (WaitReason::Busy, 1)]);
 }
