@@ -1,6 +1,7 @@
 //! The farm as its users have it: the real binary, real processes, real signals.
 
 mod failures;
+mod flight;
 mod gangs;
 mod halfway;
 mod house;
