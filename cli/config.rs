@@ -19,6 +19,8 @@ use croft_proto::{channel::Files, identity::Folder};
 use security::{TlsFile, files};
 pub(crate) use security::{authority_dir, client_identity, write_client, write_worker};
 use serde::{Deserialize, de::DeserializeOwned};
+pub(crate) use telemetry::Telemetry;
+use telemetry::TelemetryFile;
 
 use crate::{
     args, client,

@@ -6,11 +6,12 @@ use std::{
 };
 
 use croft_coordinator::EtcdTls;
+use croft_core::split::Link;
 use croft_proto::{channel::Files, identity::Folder};
 use serde::Deserialize;
 
 use super::{
-    IDENTITY, Settings, absolute, authority_dir, data_home, file_url, from,
+    IDENTITY, LinkOf, Settings, absolute, authority_dir, data_home, file_url, from, link,
     security::{TlsFile, files},
     telemetry::{Telemetry, TelemetryFile},
 };

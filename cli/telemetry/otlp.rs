@@ -14,6 +14,7 @@ use std::{
 };
 
 use croft_coordinator::SpanCounts;
+use croft_proto::channel::Address;
 use croft_proto::trace::{Field, Kind, Place, Sink, Span, Traces};
 use opentelemetry::{
     InstrumentationScope, KeyValue, Value,
@@ -30,7 +31,7 @@ use opentelemetry_sdk::{
 use tonic::transport::Endpoint;
 
 use crate::{
-    client, config,
+    config,
     exit::{Exit, Failed},
 };
 
@@ -76,8 +77,11 @@ impl Otlp {
             Failed::with(Exit::Usage, format!("otlp_endpoint '{address}': {why}"))
                 .help("give http://127.0.0.1:4317, where a collector of this machine listens")
         };
-        let url = client::plaintext_url(address).map_err(|failed| wrong(&failed))?;
-        let channel = Endpoint::from_shared(url)
+        let at: Address = address.parse().map_err(|error| wrong(&error))?;
+        if at.tls == Some(true) || !at.is_loopback() {
+            return Err(wrong(&"spans go in the clear, which is for a collector of this machine"));
+        }
+        let channel = Endpoint::from_shared(format!("http://{at}"))
             .map_err(|error| wrong(&error))?
             .connect_timeout(CONNECT)
             .timeout(EXPORT)

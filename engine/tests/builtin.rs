@@ -28,8 +28,8 @@ fn a_prompt_is_enough_for_the_built_in_model() {
 /// What `tiled_decode` makes of tiles is held to diffusers in the engine's own tests; this is the way there.
 #[test]
 fn frames_are_decoded_in_tiles_where_it_is_asked_and_they_are_larger() {
-    let mut pipeline = Pipeline::load("builtin://shapes").unwrap();
-    let mut render = |size: &str, tiling: Value| {
+    let pipeline = Pipeline::load("builtin://shapes").unwrap();
+    let render = |size: &str, tiling: Value| {
         let params = Params::from([
             ("size".to_owned(), Value::Text(size.to_owned())),
             ("steps".to_owned(), Value::Number(1.0)),

@@ -16,6 +16,7 @@ const TOO_HIGH: f64 = 2.0;
 const PROMPT: &str = "a red circle moving right on a gray background";
 
 /// Renders one clip and gives the most memory that its rank held, and what it was estimated to need.
+#[allow(clippy::print_stdout, reason = "figures of a table")]
 fn measured(model: &str, (width, height): (u32, u32), frames: u32, out: &Path) -> (u64, u64) {
     let size = format!("{width}x{height}");
     let number = frames.to_string();

@@ -99,9 +99,9 @@ impl Tale {
         if let Some(storing) = storing {
             let span = Span::part("store", &attempt, storing, now);
             let span = match ending {
-                Ok((artifacts, _)) => span
-                    .with("croft.files", artifacts.len() as u64)
-                    .with("croft.bytes", artifacts.iter().map(|file| file.size_bytes).sum::<u64>()),
+                Ok(made) => span
+                    .with("croft.files", made.artifacts.len() as u64)
+                    .with("croft.bytes", made.artifacts.iter().map(|file| file.size_bytes).sum::<u64>()),
                 Err(failure) => Span { error: Some(failure.message.clone()), ..span },
             };
             self.traces.record(Span { kind: Kind::Client, ..span });
@@ -138,10 +138,11 @@ mod tests {
 
     use croft_proto::{
         trace::Sink,
-        v1::{AttemptTimes, ExitCause, Failure},
+        v1::{ExitCause, Failure},
     };
 
     use super::*;
+    use crate::attempt::Made;
 
     struct Kept(mpsc::SyncSender<Span>);
 
@@ -173,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_ranks_stages_are_its_children_and_it_is_its_attempts() {
-        let spans = told("1", &Ok((Vec::new(), AttemptTimes::default())));
+        let spans = told("1", &Ok(Made::default()));
         let names: Vec<_> = spans.iter().map(|span| span.name).collect();
         assert_eq!(names, ["load", "denoise", "store", "rank"]);
         let attempt: Place = format!("{PLACE}1").parse().expect("a place");

@@ -155,7 +155,6 @@ impl Reader {
         // `out` goes to the farm's thread, which alone decides from here on when the stream ends.
         let closed = end.clone();
         let told = out.clone();
-        let worker = joined.worker.clone();
         let enter = move |desk: &mut Desk| {
             // A follower has no work to give: the worker is told where the leader is.
             desk.leads()?;

@@ -87,7 +87,7 @@ impl Picture {
                     ("device", device.info.index.to_string()),
                     ("device_kind", device.info.kind.clone()),
                 ];
-                busy.push((labels.clone(), number(device.running.is_some())));
+                busy.push((labels.clone(), number(!device.running.is_empty())));
                 memory.push((labels.clone(), device.info.memory_bytes as f64));
                 let models: BTreeSet<&String> = device.info.resident_models.iter().collect();
                 for model in models {

@@ -138,6 +138,7 @@ fn case(recipe: &Recipe, count: u32, mode: SplitMode, residency: Residency) -> R
                 generation: id,
                 host: "127.0.0.1".to_owned(),
                 mode: mode.into(),
+                ..RankGang::default()
             });
             rank.say(to_rank::What::Render(RankRender {
                 id,

@@ -157,7 +157,7 @@ fn two_clips_by_one_warm_model_are_written_and_told() {
 
 fn gang(rank: u32, ranks: u32) -> Option<RankGang> {
     let token = vec![9; 32].into();
-    Some(RankGang { rank, ranks, token, generation: 5, host: "127.0.0.1".to_owned(), mode: 0 })
+    Some(RankGang { rank, ranks, token, generation: 5, host: "127.0.0.1".to_owned(), ..RankGang::default() })
 }
 
 /// One that has some of the layers.

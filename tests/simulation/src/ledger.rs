@@ -273,7 +273,7 @@ impl World {
                 let is_other = *task != attempt.task && task.job == attempt.task.job;
                 is_other && task.layer == attempt.task.layer && on == devices
             });
-            if used > *max && !(joins && needs.mode == Mode::Layers) {
+            if used > *max && !(joins && needs.mode == Some(Mode::Layers)) {
                 return Err(format!("{attempt:?} starts, and {show} holds {used} devices of {max}"));
             }
         }
@@ -286,7 +286,7 @@ impl World {
         let mut devices = 0;
         for (task, on) in self.ledger.running() {
             let Some(plan) = self.plan_of(&task.job).filter(|plan| plan.show() == show) else { continue };
-            let is_shared = plan.resources(task.layer).mode == Mode::Layers && on.len() > 1;
+            let is_shared = plan.resources(task.layer).mode == Some(Mode::Layers) && on.len() > 1;
             if !is_shared || lanes.insert((&task.job, task.layer, on)) {
                 devices += on.len() as u32;
             }
