@@ -4,7 +4,7 @@
 use std::{
     fs,
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -181,8 +181,8 @@ pub(super) fn pinned(fingerprint: &str) -> Result<Arc<ClientConfig>, Error> {
     Ok(Arc::new(config))
 }
 
-fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let odd = |what: String| Error::Odd { path: path.clone(), what };
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let odd = |what: String| Error::Odd { path: path.to_owned(), what };
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text(path)?.as_bytes()).collect();
     match read {
         Ok(read) if !read.is_empty() => Ok(read),
@@ -191,10 +191,10 @@ fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, Error> {
     }
 }
 
-fn text(path: &PathBuf) -> Result<String, Error> {
+fn text(path: &Path) -> Result<String, Error> {
     folder::read(path).map_err(|error| match error {
         crate::identity::Error::File { path, source } => Error::File { path, source },
-        other => Error::Odd { path: path.clone(), what: other.to_string() },
+        other => Error::Odd { path: path.to_owned(), what: other.to_string() },
     })
 }
 
