@@ -10,7 +10,7 @@ use std::{sync::Arc, thread};
 use common::{model, request};
 use croft_engine::{
     card::card,
-    parallel::{Group, Mode, Split, Turns},
+    parallel::{Mode, Split, Turns},
     pipelines::{Clip, Pipeline},
     progress::Observer,
     request::{Params, Request, Value},

@@ -106,7 +106,7 @@ pub fn serve(
 
 /// What the one who starts and ends renders is told.
 enum Word {
-    Asked(RankRender, Arc<Desk>),
+    Asked(Box<RankRender>, Arc<Desk>),
     Ended(u64, Result<(), Error>),
     /// The worker says nothing more.
     Closed,
@@ -129,7 +129,7 @@ fn listen(mut stream: UnixStream, worker: &Worker, asks: &mpsc::SyncSender<Word>
             Some(to_rank::What::Render(render)) => {
                 let desk = worker.open(render.id);
                 // Where nobody takes it an engine panicked, and the process is on its way out.
-                if asks.send(Word::Asked(render, desk)).is_err() {
+                if asks.send(Word::Asked(Box::new(render), desk)).is_err() {
                     return Ok(());
                 }
             }
