@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Broken, Mode, SIGN, Split,
+    abort::{Abort, Ends},
     number::{Number, bytes_of},
     tcp::Mesh,
     threads::Seat,
@@ -60,31 +61,6 @@ enum Wire {
     Tcp(Mesh),
     #[cfg(feature = "nccl")]
     Nccl(Box<super::nccl::Bond>),
-}
-
-/// Ends the gang from another thread: whatever waits, returns.
-#[derive(Clone, Debug)]
-pub struct Abort(Ends);
-
-#[derive(Clone, Debug)]
-enum Ends {
-    Solo,
-    Threads(super::threads::End),
-    Tcp(super::tcp::End),
-    #[cfg(feature = "nccl")]
-    Nccl(super::nccl::End),
-}
-
-impl Abort {
-    pub fn abort(&self) {
-        match &self.0 {
-            Ends::Solo => {}
-            Ends::Threads(end) => end.end(),
-            Ends::Tcp(end) => end.end(),
-            #[cfg(feature = "nccl")]
-            Ends::Nccl(end) => end.end(),
-        }
-    }
 }
 
 impl Group {

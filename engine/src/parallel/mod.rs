@@ -10,6 +10,7 @@
 //! Every wait has a deadline, and every failure says which rank it was waiting for: a gang that lost one is not mended,
 //! it ends, and another begins. Nothing here knows jobs, workers or how ranks find each other.
 
+mod abort;
 mod broken;
 mod group;
 #[cfg(feature = "nccl")]
@@ -20,8 +21,9 @@ mod tcp;
 mod threads;
 mod turn;
 
+pub use abort::Abort;
 pub use broken::{Broken, Fault};
-pub use group::{Abort, Group};
+pub use group::Group;
 pub use shares::{Mode, Split};
 pub use tcp::{Listener, Peer, Roll, Token};
 pub use turn::Turns;
