@@ -121,7 +121,6 @@ async fn health_and_reflection_answer() {
 async fn plaintext_is_refused_anywhere_but_on_loopback() {
     let config = croft_coordinator::Config {
         listen: "0.0.0.0:0".parse().unwrap(),
-        insecure: true,
         ..croft_coordinator::Config::default()
     };
     let error = croft_coordinator::Coordinator::bind(config).await.unwrap_err().to_string();
