@@ -39,8 +39,21 @@ impl Farm {
             && let Some(device) = failed_on
         {
             self.end_badly_on(now, attempt, failure, true, &device);
-        } else if rank == 0 {
-            self.handed_over(now, attempt, &worker);
+        } else {
+            self.left_late(attempt);
+            if rank == 0 {
+                self.handed_over(now, attempt, &worker);
+            }
+        }
+    }
+
+    /// An attempt that was over long ago has only now ended on its worker, which may have gone on keeping steps: where its task
+    /// is settled, nobody goes on from them.
+    fn left_late(&mut self, attempt: &AttemptId) {
+        if self.live(attempt).is_none() && self.task_state(&attempt.task).is_some_and(TaskState::settled) {
+            let prefix = self.prefix(attempt);
+            let task = prefix.rsplit_once('/').map_or(prefix.as_str(), |(task, _)| task);
+            self.out.commands.push(Command::Collect { prefix: task.to_owned() });
         }
     }
 

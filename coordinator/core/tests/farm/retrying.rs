@@ -47,6 +47,14 @@ fn a_late_report_of_an_older_attempt_changes_nothing() {
     assert_eq!(house.state(&job, 0, 0), TaskState::Running);
     house.renders(&second);
     assert_eq!(house.state(&job, 0, 0), TaskState::Succeeded);
+    house.fails(&first, Cause::Cancelled);
+    let task = first.prefix.rsplit_once('/').expect("a folder of the task").0;
+    assert_eq!(
+        house.collected.last().map(String::as_str),
+        Some(task),
+        "steps that the echo kept are removed"
+    );
+    assert_eq!(house.state(&job, 0, 0), TaskState::Succeeded);
 }
 
 #[test]
