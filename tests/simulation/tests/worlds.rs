@@ -28,7 +28,7 @@ fn the_same_seed_lives_the_same_world() {
 
 #[test]
 fn every_planted_bug_is_caught() {
-    const WORLDS: u64 = 200;
+    const WORLDS: u64 = 400;
     let all: Vec<Planted> = Planted::all().collect();
     assert!(all.len() >= 51, "the list only grows");
     // Bugs are planted by thread.

@@ -131,8 +131,10 @@ async fn two_in_flight(then: &[String]) -> House {
 #[tokio::test]
 async fn companions_are_in_flight_together_and_each_ends_by_itself() {
     let mut house = two_in_flight(&[done_of(2, &[]), done_of(1, &[]), stay()]).await;
-    let said = [house.says().await, house.says().await, house.says().await];
-    assert_eq!(said, ["warm: m", "2 done", "1 done"]);
+    let mut said = [house.says().await, house.says().await, house.says().await];
+    // Both ends may be there by the time that either is looked at.
+    said.sort();
+    assert_eq!(said, ["1 done", "2 done", "warm: m"]);
     house.end().await;
 }
 

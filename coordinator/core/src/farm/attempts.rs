@@ -168,11 +168,8 @@ impl Farm {
             self.release_device(&device, attempt, rank);
         }
         let state = self.task_state(&attempt.task);
-        let prefix = self.prefix(attempt);
         let Some(live) = self.live(attempt) else {
-            if !artifacts.is_empty() {
-                self.out.commands.push(Command::Collect { prefix });
-            }
+            self.left_late(attempt);
             if rank == 0 {
                 self.handed_over(now, attempt, &worker);
             }

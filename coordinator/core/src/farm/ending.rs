@@ -47,14 +47,19 @@ impl Farm {
         }
     }
 
-    /// An attempt that was over long ago has only now ended on its worker, which may have gone on keeping steps: where its task
-    /// is settled, nobody goes on from them.
-    fn left_late(&mut self, attempt: &AttemptId) {
-        if self.live(attempt).is_none() && self.task_state(&attempt.task).is_some_and(TaskState::settled) {
-            let prefix = self.prefix(attempt);
-            let task = prefix.rsplit_once('/').map_or(prefix.as_str(), |(task, _)| task);
-            self.out.commands.push(Command::Collect { prefix: task.to_owned() });
+    /// An attempt that was over long ago has only now ended on its worker, which may have gone on saving: that goes, and where
+    /// its task is settled the steps that it kept as well, for nobody goes on from them.
+    pub(super) fn left_late(&mut self, attempt: &AttemptId) {
+        if self.live(attempt).is_some() {
+            return;
         }
+        let mut prefix = self.prefix(attempt);
+        if self.task_state(&attempt.task).is_some_and(TaskState::settled)
+            && let Some((task, _)) = prefix.rsplit_once('/')
+        {
+            prefix = task.to_owned();
+        }
+        self.out.commands.push(Command::Collect { prefix });
     }
 
     /// Rank 0 of an attempt that had ended has left its step: the next one can go on from it.

@@ -202,7 +202,11 @@ fn what_one_device_holds_whole_is_not_split_unless_it_is_asked_for() {
     assert_eq!(ranks("resources: {split: layers}", 1), (1, 1, Mode::Tensor));
     assert_eq!(ranks("resources: {ranks: auto}", 1), (2, 2, Mode::Guidance), "the other device stands idle");
     assert_eq!(ranks("resources: {ranks: auto}", 9).1, 1);
-    assert_eq!(ranks("resources: {ranks: 2, split: layers}", 9), (2, 2, Mode::Layers));
+    assert_eq!(
+        ranks("resources: {ranks: 2, split: layers}", 9),
+        (4, 2, Mode::Layers),
+        "two in flight on each pair"
+    );
 }
 
 #[test]
