@@ -41,6 +41,7 @@ impl<T> Part<T> {
         let mut source = source.again(if stays { Reading::All } else { Reading::Headers });
         let built = build(&mut source)?;
         source.finish()?;
+        source.release();
         let learnt = learn(&built);
         Ok((Self { source, build: Box::new(build), loaded: stays.then(|| Arc::new(built)) }, learnt))
     }
@@ -56,6 +57,8 @@ impl<T> Part<T> {
         }
         let began = Instant::now();
         let built = Arc::new((self.build)(&mut self.source.again(reading))?);
+        // Tensors lie side by side: of each, the edges stay when it lets go of its own pages.
+        self.source.release();
         *spent += began.elapsed();
         self.loaded = Some(Arc::clone(&built));
         Ok(built)

@@ -149,6 +149,13 @@ impl Source {
         self.layout.files.iter().map(|(name, _)| name.clone())
     }
 
+    /// Lets go of the memory that holds what was read of the files: what is needed of it was copied, or is read again.
+    pub(crate) fn release(&self) {
+        for bytes in self.layout.files.iter().filter_map(|(_, bytes)| bytes.as_ref()) {
+            bytes.release(0..bytes.get().len());
+        }
+    }
+
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.layout.files.iter().filter_map(|(_, bytes)| bytes.as_ref()).map(|b| b.get().len() as u64).sum()
