@@ -219,6 +219,22 @@ impl Target {
     }
 }
 
+/// Every item of a list: `page` gives those behind a token, and the token of the next page, empty behind the last.
+pub(crate) async fn all<T>(
+    mut page: impl AsyncFnMut(String) -> Result<(Vec<T>, String), Failed>,
+) -> Result<Vec<T>, Failed> {
+    let mut items = Vec::new();
+    let mut token = String::new();
+    loop {
+        let (found, next) = page(token).await?;
+        items.extend(found);
+        if next.is_empty() {
+            return Ok(items);
+        }
+        token = next;
+    }
+}
+
 /// `jobs/J/layers/L/tasks/T` as people say it: `J/L/T`.
 pub(crate) fn short(name: &str) -> String {
     match name.split('/').collect::<Vec<_>>()[..] {

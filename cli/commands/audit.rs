@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     args::{self, Format},
     client::{self, Coordinator},
+    clock,
     exit::{Exit, Failed},
     output::{self, Table},
 };
@@ -16,8 +17,8 @@ const PAGE: usize = 500;
 pub(super) async fn run(args: args::Audit) -> Result<Exit, Failed> {
     let coordinator = Coordinator::find(&args.client).await?;
     let since = args.since.map(|ago| {
-        let now = croft_proto::identity::facts::now().saturating_sub(ago.as_secs());
-        prost_types::Timestamp { seconds: i64::try_from(now).unwrap_or(i64::MAX), nanos: 0 }
+        let ago = i64::try_from(ago.as_secs()).unwrap_or(i64::MAX);
+        prost_types::Timestamp { seconds: clock::unix_seconds().saturating_sub(ago).max(0), nanos: 0 }
     });
     let mut events: Vec<AuditEvent> = Vec::new();
     let mut page_token = String::new();

@@ -19,7 +19,7 @@ use serde_json::json as value;
 use crate::{
     args::{self, Format},
     client::{self, Coordinator},
-    config,
+    clock, config,
     exit::{Exit, Failed},
     output::{self, Table, bytes},
 };
@@ -96,7 +96,7 @@ fn identity(client: &args::Client) -> Option<Finding> {
             return Some(finding(State::Failed, error.to_string(), "have it issued again, or join again"));
         }
     };
-    let left = facts.not_after - i64::try_from(croft_proto::identity::facts::now()).unwrap_or(i64::MAX);
+    let left = facts.not_after - clock::unix_seconds();
     let found = format!("{}, valid until {}", facts.claims, output::utc(facts.not_after));
     Some(match left {
         ..=0 => finding(State::Failed, found, "have a new certificate issued"),

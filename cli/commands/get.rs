@@ -71,17 +71,12 @@ pub(super) async fn run(args: args::Get) -> Result<Exit, Failed> {
 }
 
 async fn list(coordinator: &Coordinator, job: &str) -> Result<Vec<Artifact>, Failed> {
-    let mut artifacts = Vec::new();
-    let mut page_token = String::new();
-    loop {
+    let artifacts = client::all(async |page_token| {
         let request = ListArtifactsRequest { parent: job.to_owned(), page_size: PAGE, page_token };
         let page = coordinator.artifacts().list_artifacts(client::request(request)).await?.into_inner();
-        artifacts.extend(page.artifacts);
-        if page.next_page_token.is_empty() {
-            return Ok(artifacts);
-        }
-        page_token = page.next_page_token;
-    }
+        Ok((page.artifacts, page.next_page_token))
+    });
+    artifacts.await
 }
 
 /// Fetches one file, unless it is there already. Its bytes, when it came over the wire.

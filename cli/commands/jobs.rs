@@ -45,17 +45,12 @@ pub(super) async fn list(args: args::Jobs) -> Result<Exit, Failed> {
 
 /// Every job of `show`, or of all shows when it is empty, page by page.
 pub(super) async fn all(coordinator: &Coordinator, show: &str) -> Result<Vec<Job>, Failed> {
-    let mut jobs = Vec::new();
-    let mut page_token = String::new();
-    loop {
+    let jobs = client::all(async |page_token| {
         let request = ListJobsRequest { page_size: PAGE, page_token, show: show.to_owned() };
         let page = coordinator.jobs().list_jobs(client::request(request)).await?.into_inner();
-        jobs.extend(page.jobs);
-        if page.next_page_token.is_empty() {
-            return Ok(jobs);
-        }
-        page_token = page.next_page_token;
-    }
+        Ok((page.jobs, page.next_page_token))
+    });
+    jobs.await
 }
 
 pub(super) async fn describe(args: args::OneJob) -> Result<Exit, Failed> {

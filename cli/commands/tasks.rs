@@ -48,9 +48,7 @@ pub(super) async fn all(
     job: &str,
     selector: TaskSelector,
 ) -> Result<Vec<Task>, Failed> {
-    let mut tasks = Vec::new();
-    let mut page_token = String::new();
-    loop {
+    let tasks = client::all(async |page_token| {
         let request = ListTasksRequest {
             parent: job.to_owned(),
             selector: Some(selector.clone()),
@@ -58,12 +56,9 @@ pub(super) async fn all(
             page_token,
         };
         let page = coordinator.jobs().list_tasks(client::request(request)).await?.into_inner();
-        tasks.extend(page.tasks);
-        if page.next_page_token.is_empty() {
-            return Ok(tasks);
-        }
-        page_token = page.next_page_token;
-    }
+        Ok((page.tasks, page.next_page_token))
+    });
+    tasks.await
 }
 
 /// `3 (CRASHED, LEASE_LOST)`: how many, and how the bad ones ended.

@@ -59,9 +59,7 @@ async fn all(
     group: UsageGroup,
     since_time: Option<Timestamp>,
 ) -> Result<Vec<Usage>, Failed> {
-    let mut lines = Vec::new();
-    let mut page_token = String::new();
-    loop {
+    let lines = client::all(async |page_token| {
         let request = ListUsageRequest {
             parent: parent.to_owned(),
             group_by: group.into(),
@@ -70,12 +68,9 @@ async fn all(
             page_token,
         };
         let page = coordinator.farm().list_usage(client::request(request)).await?.into_inner();
-        lines.extend(page.usage);
-        if page.next_page_token.is_empty() {
-            return Ok(lines);
-        }
-        page_token = page.next_page_token;
-    }
+        Ok((page.usage, page.next_page_token))
+    });
+    lines.await
 }
 
 /// When the day began, since the epoch.

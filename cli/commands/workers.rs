@@ -16,17 +16,12 @@ const PAGE: u32 = 500;
 
 pub(super) async fn run(args: args::Workers) -> Result<Exit, Failed> {
     let coordinator = Coordinator::find(&args.client).await?;
-    let mut workers = Vec::new();
-    let mut page_token = String::new();
-    loop {
+    let workers = client::all(async |page_token| {
         let request = ListWorkersRequest { page_size: PAGE, page_token };
         let page = coordinator.farm().list_workers(client::request(request)).await?.into_inner();
-        workers.extend(page.workers);
-        if page.next_page_token.is_empty() {
-            break;
-        }
-        page_token = page.next_page_token;
-    }
+        Ok((page.workers, page.next_page_token))
+    });
+    let workers = workers.await?;
     if args.output.output == Format::Json {
         let items: Vec<Value> = workers.iter().map(json::worker).collect();
         output::json("WorkerList", value!({ "items": items }))?;

@@ -5,12 +5,12 @@ mod issue;
 mod join;
 mod token;
 
-use croft_proto::identity::{Authority, facts, name::Holder};
+use croft_proto::identity::{Authority, name::Holder};
 use serde_json::json;
 
 use crate::{
     args::{self, CertsWish, Format},
-    config,
+    clock, config,
     exit::{Exit, Failed},
     output::{self, Table},
 };
@@ -68,7 +68,7 @@ fn revoke(args: &args::Revoke) -> Result<Exit, Failed> {
 fn list(args: args::List) -> Result<Exit, Failed> {
     let authority = Authority::open(&config::authority_dir(args.dir)?).map_err(failed)?;
     let all = authority.issued().map_err(failed)?;
-    let now = i64::try_from(facts::now()).unwrap_or(i64::MAX);
+    let now = clock::unix_seconds();
     let state = |it: &croft_proto::identity::authority::Issued| match () {
         () if it.revoked => "REVOKED",
         () if it.facts.not_after <= now => "EXPIRED",
