@@ -217,9 +217,10 @@ fn a_running_ranks_log_is_followed_and_a_failed_attempts_is_there_when_its_worke
     let mut followed = house
         .client(&["logs", &job, "-f"])
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("it runs");
+    let mut notes = followed.stderr.take().expect("it is piped");
     let mut lines = BufReader::new(followed.stdout.take().expect("it is piped"));
     let mut followed = Process(followed);
     let mut until = |words: &str| {
@@ -245,5 +246,8 @@ fn a_running_ranks_log_is_followed_and_a_failed_attempts_is_there_when_its_worke
     let mut rest = String::new();
     lines.read_to_string(&mut rest).expect("a pipe");
     assert_eq!(followed.0.wait().expect("it ends").code(), Some(0), "{rest}");
+    let mut said = String::new();
+    notes.read_to_string(&mut said).expect("a pipe");
+    assert!(!said.contains("not kept"), "every attempt is heard from its first line on: {said}");
     ends(&mut house.client(&["logs", "nothing"]), 4);
 }

@@ -196,37 +196,35 @@ impl State {
         });
         let (look, known) = looked.await??.ok_or_else(|| not_found("log", &self.wanted.name))?;
         self.looked = Instant::now();
-        // What an attempt said before it ended was heard before its end was.
+        for found in &look.found {
+            let Some((fence, sessions)) = &found.live else { continue };
+            self.told.insert((found.id.clone(), found.number));
+            let live = self.live.entry(*fence).or_insert_with(|| Live {
+                chunk: found.chunk.clone(),
+                sessions: Vec::new(),
+                asked: Instant::now(),
+                told: BTreeMap::new(),
+                caught_up: BTreeSet::new(),
+                ranks: found.ranks,
+            });
+            if known.get(fence) != Some(sessions) {
+                live.sessions.clone_from(sessions);
+                live.asked = Instant::now();
+            }
+        }
+        // The first words of an attempt that is new here may have come already; and what an attempt said before it ended
+        // was heard before its end was.
         while let Ok(piece) = self.heard.try_recv() {
             self.piece(piece);
         }
-        let mut pending = false;
         let running: BTreeSet<Fence> =
             look.found.iter().filter_map(|found| found.live.as_ref()).map(|(fence, _)| *fence).collect();
         self.live.retain(|fence, _| running.contains(fence));
+        let mut pending = false;
         for found in look.found {
-            match &found.live {
-                Some((fence, sessions)) => {
-                    self.told.insert((found.id.clone(), found.number));
-                    let again = known.get(fence) != Some(sessions);
-                    let live = self.live.entry(*fence).or_insert_with(|| Live {
-                        chunk: found.chunk.clone(),
-                        sessions: Vec::new(),
-                        asked: Instant::now(),
-                        told: BTreeMap::new(),
-                        caught_up: BTreeSet::new(),
-                        ranks: found.ranks,
-                    });
-                    if again {
-                        live.sessions.clone_from(sessions);
-                        live.asked = Instant::now();
-                    }
-                }
-                None if self.told.contains(&(found.id.clone(), found.number)) => {}
-                None => {
-                    let is_fresh = found.ended.is_none_or(|at| look.now.since(at) < KEEPING_MS);
-                    pending |= !self.tell_kept(found, is_fresh).await;
-                }
+            if found.live.is_none() && !self.told.contains(&(found.id.clone(), found.number)) {
+                let is_fresh = found.ended.is_none_or(|at| look.now.since(at) < KEEPING_MS);
+                pending |= !self.tell_kept(found, is_fresh).await;
             }
         }
         self.done = self.wanted.follow && look.settled && self.live.is_empty() && !pending;
