@@ -1,6 +1,7 @@
 //! The command line as clap reads it: names, flags and their help, nothing that acts.
 
 mod certs;
+mod egress;
 mod roles;
 mod watch;
 mod wrangle;
@@ -11,6 +12,7 @@ pub(crate) use certs::{
     Audit, Certs, CertsWish, Init, Issue, IssuedRole, Join, List, Revoke, Tls, Token, WorkerWish,
 };
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+pub(crate) use egress::{Egress, Store};
 pub(crate) use roles::{Coordinator, Rank, Worker};
 pub(crate) use watch::{Logs, Since, Telemetry, Usage};
 pub(crate) use wrangle::{
@@ -121,6 +123,8 @@ pub(crate) struct Client {
     /// Speak plaintext; refused anywhere but on loopback addresses
     #[arg(long)]
     pub(crate) insecure: bool,
+    #[command(flatten)]
+    pub(crate) egress: Egress,
     #[command(flatten)]
     pub(crate) tls: Tls,
 }

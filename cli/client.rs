@@ -5,6 +5,7 @@ use std::time::Duration;
 use croft_proto::{
     MESSAGE_BYTES_MAX,
     channel::{self, Address, Dial, Security, Trouble},
+    egress::Guard,
     v1::{
         CoordinatorRole, GetFarmStatusRequest, TaskSelector, TaskState, artifacts_client::ArtifactsClient,
         farm_client::FarmClient, identity_client::IdentityClient, jobs_client::JobsClient,
@@ -40,6 +41,11 @@ const ELECTION_PAUSE: Duration = Duration::from_millis(200);
 const NOBODY: &str = "start one with `croft coordinator`, or give its address by --coordinator or CROFT_COORDINATOR; if it speaks TLS, \
      this client needs an identity";
 
+/// How a client dials.
+pub(crate) fn how(guard: Guard, security: Security) -> Dial {
+    Dial { guard, security, pinned: None, connect: CONNECT, keep_alive: KEEP_ALIVE, window: None }
+}
+
 /// A connection, cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Coordinator {
@@ -47,7 +53,7 @@ pub(crate) struct Coordinator {
     pub(crate) address: String,
     /// All addresses that it was chosen from.
     of: Vec<String>,
-    security: Security,
+    how: Dial,
 }
 
 impl Coordinator {
@@ -55,21 +61,21 @@ impl Coordinator {
     pub(crate) async fn find(client: &args::Client) -> Result<Self, Failed> {
         let settings = config::client(client)?;
         let security = Security::of(settings.tls.clone()).map_err(unusable)?;
-        Self::leader(&listed(&settings), &security).await
+        Self::leader(&listed(&settings), &how(settings.guard.clone(), security)).await
     }
 
     /// The one that leads now: this one, or another after it died.
     pub(crate) async fn again(&self) -> Result<Self, Failed> {
-        Self::leader(&self.of, &self.security).await
+        Self::leader(&self.of, &self.how).await
     }
 
-    async fn leader(addresses: &[String], security: &Security) -> Result<Self, Failed> {
+    async fn leader(addresses: &[String], how: &Dial) -> Result<Self, Failed> {
         if let [one] = addresses {
-            return Self::dial(one, security).await;
+            return Self::dial(one, how).await;
         }
         let began = Instant::now();
         loop {
-            let asked = join_all(addresses.iter().map(|address| Self::role(address, security))).await;
+            let asked = join_all(addresses.iter().map(|address| Self::role(address, how))).await;
             let mut reasons = Vec::new();
             for asked in asked {
                 match asked {
@@ -91,10 +97,10 @@ impl Coordinator {
     }
 
     /// One of several, and what it is.
-    async fn role(address: &str, security: &Security) -> Result<(Self, CoordinatorRole), Failed> {
+    async fn role(address: &str, how: &Dial) -> Result<(Self, CoordinatorRole), Failed> {
         let silent = || Failed::with(Exit::Unreachable, format!("{address} does not answer"));
         let asked = async {
-            let found = Self::dial(address, security).await?;
+            let found = Self::dial(address, how).await?;
             let status = found.farm().get_farm_status(request(GetFarmStatusRequest {})).await?.into_inner();
             Ok((found, status.role()))
         };
@@ -102,17 +108,10 @@ impl Coordinator {
     }
 
     /// Connects to one address.
-    pub(crate) async fn dial(address: &str, security: &Security) -> Result<Self, Failed> {
+    pub(crate) async fn dial(address: &str, how: &Dial) -> Result<Self, Failed> {
         let to: Address = address.parse().map_err(|_| usage_of(address))?;
-        let how = Dial {
-            security: security.clone(),
-            pinned: None,
-            connect: CONNECT,
-            keep_alive: KEEP_ALIVE,
-            window: None,
-        };
-        let channel = channel::dial(&to, &how).await.map_err(|error| match error.trouble {
-            Trouble::Address => Failed::with(Exit::Usage, error.to_string()),
+        let channel = channel::dial(&to, how).await.map_err(|error| match error.trouble {
+            Trouble::Address | Trouble::Refused => Failed::with(Exit::Usage, error.to_string()),
             Trouble::Untrusted => Failed::with(Exit::Denied, format!("{address}: {error}"))
                 .help("compare its certificate's names with the address, and both sides' ca.pem"),
             Trouble::Unreachable => {
@@ -120,7 +119,7 @@ impl Coordinator {
             }
         })?;
         let of = vec![address.to_owned()];
-        Ok(Self { channel, address: address.to_owned(), of, security: security.clone() })
+        Ok(Self { channel, address: address.to_owned(), of, how: how.clone() })
     }
 
     pub(crate) fn jobs(&self) -> JobsClient<Channel> {
@@ -272,7 +271,9 @@ mod tests {
         for refused in
             ["10.0.0.7:7400", "farm.studio:7400", "https://127.0.0.1:7400", "127.0.0.1", "[::1]", ":x"]
         {
-            let failed = Coordinator::dial(refused, &Security::Plaintext).await.expect_err(refused);
+            let failed = Coordinator::dial(refused, &how(Guard::default(), Security::Plaintext))
+                .await
+                .expect_err(refused);
             assert_eq!(failed.exit, Exit::Usage, "{refused}");
         }
     }

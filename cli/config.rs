@@ -7,6 +7,7 @@ use std::{
 };
 
 mod coordinator;
+mod egress;
 mod nccl;
 mod security;
 mod telemetry;
@@ -15,7 +16,9 @@ mod telemetry;
 use coordinator::CoordinatorFile;
 pub(crate) use coordinator::coordinator;
 use croft_core::split::Link;
-use croft_proto::{channel::Files, identity::Folder};
+use croft_proto::{channel::Files, egress::Guard, identity::Folder, store::Reach};
+use egress::guard;
+pub(crate) use egress::guard_of;
 use security::{TlsFile, files};
 pub(crate) use security::{authority_dir, client_identity, write_client, write_worker};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -48,6 +51,8 @@ pub(crate) trait Settings: DeserializeOwned + Default {
 #[serde(deny_unknown_fields)]
 struct WorkerFile {
     coordinator: Option<String>,
+    allow_networks: Option<Vec<String>>,
+    artifacts_ca: Option<PathBuf>,
     data_dir: Option<PathBuf>,
     devices: Option<String>,
     threads: Option<u32>,
@@ -71,6 +76,8 @@ struct WorkerFile {
 impl Settings for WorkerFile {
     const KEYS: &'static [&'static str] = &[
         "coordinator",
+        "allow_networks",
+        "artifacts_ca",
         "data_dir",
         "devices",
         "threads",
@@ -96,6 +103,7 @@ impl Settings for WorkerFile {
 #[serde(deny_unknown_fields)]
 struct ClientFile {
     coordinator: Option<String>,
+    allow_networks: Option<Vec<String>>,
     insecure: Option<bool>,
     identity: Option<PathBuf>,
     ca: Option<PathBuf>,
@@ -106,21 +114,23 @@ struct ClientFile {
 
 impl Settings for ClientFile {
     const KEYS: &'static [&'static str] =
-        &["coordinator", "insecure", "identity", "ca", "cert", "key", "telemetry"];
+        &["coordinator", "allow_networks", "insecure", "identity", "ca", "cert", "key", "telemetry"];
 }
 
 /// A client's settings, whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Client {
     pub(crate) coordinator: String,
+    pub(crate) guard: Guard,
     /// `None` for plaintext.
     pub(crate) tls: Option<Files>,
 }
 
 /// A worker's settings, whole.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Worker {
     pub(crate) coordinators: Vec<String>,
+    pub(crate) reach: Reach,
     pub(crate) data_dir: PathBuf,
     pub(crate) devices: String,
     pub(crate) threads: Option<u32>,
@@ -156,6 +166,7 @@ pub(crate) fn client(flags: &args::Client) -> Result<Client, Failed> {
             .clone()
             .or(file.coordinator)
             .unwrap_or_else(|| client::DEFAULT_COORDINATOR.to_owned()),
+        guard: guard(&flags.egress, file.allow_networks)?,
         tls: files(
             &flags.tls,
             TlsFile { identity: file.identity, ca: file.ca, cert: file.cert, key: file.key },
@@ -195,7 +206,12 @@ pub(crate) fn worker(flags: args::Worker) -> Result<Worker, Failed> {
     let tls = files(&flags.tls, settings, Some(Folder(data_dir.join(IDENTITY))), insecure)?;
     let coordinators =
         flags.coordinator.or(file.coordinator).unwrap_or_else(|| client::DEFAULT_COORDINATOR.to_owned());
+    let reach = Reach {
+        guard: guard(&flags.egress, file.allow_networks)?,
+        authority: flags.store.artifacts_ca.or(file.artifacts_ca),
+    };
     Ok(Worker {
+        reach,
         coordinators: coordinators.split(',').map(|a| a.trim().to_owned()).collect(),
         data_dir,
         devices: flags.devices.or(file.devices).unwrap_or_else(|| "auto".to_owned()),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
-use super::{Client, Output};
+use super::{Client, Egress, Output};
 
 /// By what this process proves who it is.
 #[derive(Debug, Clone, Default, ClapArgs)]
@@ -38,6 +38,8 @@ pub(crate) struct Join {
     /// Where the worker keeps what is its own [default: ~/.local/share/croft/worker]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) egress: Egress,
 }
 
 #[derive(Debug, ClapArgs)]

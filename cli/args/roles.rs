@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args as ClapArgs;
 
-use super::{Telemetry, Tls, WorkerWish};
+use super::{Egress, Store, Telemetry, Tls, WorkerWish};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Coordinator {
@@ -53,6 +53,10 @@ pub(crate) struct Coordinator {
     #[arg(long)]
     pub(crate) insecure: bool,
     #[command(flatten)]
+    pub(crate) egress: Egress,
+    #[command(flatten)]
+    pub(crate) store: Store,
+    #[command(flatten)]
     pub(crate) tls: Tls,
 }
 
@@ -88,6 +92,10 @@ pub(crate) struct Worker {
     /// Speak plaintext; refused anywhere but on loopback addresses
     #[arg(long)]
     pub(crate) insecure: bool,
+    #[command(flatten)]
+    pub(crate) egress: Egress,
+    #[command(flatten)]
+    pub(crate) store: Store,
     #[command(flatten)]
     pub(crate) tls: Tls,
     /// End when standard input does: how `croft render` takes its workers with it, whatever ends it

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueEnum};
 
-use super::{Client, Output};
+use super::{Client, Output, Store};
 
 /// Which tasks of a job; everything given must match.
 #[derive(Debug, Clone, Default, ClapArgs)]
@@ -143,6 +143,8 @@ pub(crate) struct Doctor {
     /// An artifact store to probe: file:///DIR or s3://BUCKET[/PREFIX]
     #[arg(long, value_name = "URL")]
     pub(crate) artifacts: Option<String>,
+    #[command(flatten)]
+    pub(crate) store: Store,
     #[command(flatten)]
     pub(crate) client: Client,
     #[command(flatten)]

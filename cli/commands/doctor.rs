@@ -9,7 +9,11 @@ use croft_engine::{
     pipelines::Pipeline,
     request::{Params, Request, Value},
 };
-use croft_proto::{channel::Keys, store, v1::GetFarmStatusRequest};
+use croft_proto::{
+    channel::Keys,
+    store::{self, Reach},
+    v1::GetFarmStatusRequest,
+};
 use croft_rank::confine::{self, Confinement};
 use object_store::{
     Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path as StorePath,
@@ -52,8 +56,11 @@ struct Finding {
 pub(super) async fn run(args: args::Doctor) -> Result<Exit, Failed> {
     let folder = config::absolute(args.data_dir.unwrap_or_else(|| PathBuf::from(".")))?;
     let mut findings = vec![processor(), memory(), disk(&folder), engine().await, confinement(&folder)];
+    findings.extend(egress(&args.client));
     if let Some(url) = &args.artifacts {
-        findings.push(artifacts(url).await);
+        let client = config::client(&args.client)?;
+        let authority = args.store.artifacts_ca.clone();
+        findings.push(artifacts(url, &Reach { guard: client.guard, authority }).await);
     }
     findings.extend(identity(&args.client));
     findings.push(coordinator(&args.client).await);
@@ -103,6 +110,14 @@ fn identity(client: &args::Client) -> Option<Finding> {
         1..IDENTITY_SECONDS_MIN => finding(State::Warning, found, "have a new certificate issued soon"),
         _ => finding(State::Ok, found, ""),
     })
+}
+
+/// Where connections may go.
+fn egress(client: &args::Client) -> Option<Finding> {
+    let networks = config::client(client).ok()?.guard.networks().clone();
+    let mut found = "loopback, private, link-local and unique local networks".to_owned();
+    networks.added().iter().for_each(|network| found.push_str(&format!(", {network}")));
+    Some(Finding { check: "egress", state: State::Ok, found, remedy: String::new() })
 }
 
 fn processor() -> Finding {
@@ -223,20 +238,21 @@ fn confinement(folder: &Path) -> Finding {
 }
 
 /// Whether the store takes a file, refuses a second one of the same name, and gives the first one back.
-async fn artifacts(url: &str) -> Finding {
+async fn artifacts(url: &str, reach: &Reach) -> Finding {
     let finding = |state, found: String, remedy: &str| Finding {
         check: "artifact store",
         state,
         found,
         remedy: remedy.to_owned(),
     };
-    let opened = url
-        .parse()
-        .map_err(|e| format!("{url}: {e}"))
-        .and_then(|url| store::open(&url).map_err(|e| e.to_string()));
-    let store = match opened {
+    let remedy = "give file:///DIR or s3://BUCKET[/PREFIX]";
+    let parsed = match url.parse() {
+        Ok(parsed) => parsed,
+        Err(error) => return finding(State::Failed, format!("{url}: {error}"), remedy),
+    };
+    let store = match store::open(&parsed, reach).await {
         Ok(store) => store,
-        Err(error) => return finding(State::Failed, error, "give file:///DIR or s3://BUCKET[/PREFIX]"),
+        Err(error) => return finding(State::Failed, error.to_string(), remedy),
     };
     let place = StorePath::from(format!(".croft/doctor-{}", uuid::Uuid::new_v4()));
     let limit = std::time::Duration::from_secs(STORE_SECONDS_MAX);
@@ -317,14 +333,14 @@ mod tests {
     async fn a_folder_keeps_the_promises_of_a_store() {
         let dir = tempfile::tempdir().expect("scratch");
         let url = config::file_url(dir.path()).expect("a url");
-        let finding = artifacts(&url).await;
+        let finding = artifacts(&url, &Reach::default()).await;
         assert_eq!(finding.state, State::Ok, "{}", finding.found);
         assert!(!dir.path().join(".croft").exists(), "the probe leaves nothing");
     }
 
     #[tokio::test]
     async fn a_store_that_is_not_there_is_a_failure_with_a_remedy() {
-        let finding = artifacts("file:///no/such/folder").await;
+        let finding = artifacts("file:///no/such/folder", &Reach::default()).await;
         assert_eq!(finding.state, State::Failed);
         assert!(finding.found.contains("make it first"), "{}", finding.found);
     }

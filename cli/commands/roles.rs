@@ -14,7 +14,7 @@ use crate::{
 
 pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed> {
     let settings = config::coordinator(args)?;
-    let otlp = Otlp::start("croft-coordinator", &settings.telemetry)?;
+    let otlp = Otlp::start("croft-coordinator", &settings.telemetry, &settings.guard)?;
     let defaults = croft_coordinator::Config::default();
     if settings.artifacts.starts_with("file:") {
         make_store_folder(&settings.artifacts)?;
@@ -25,6 +25,8 @@ pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed>
             .artifacts
             .parse()
             .map_err(|e| Failed::with(Exit::Usage, format!("artifacts '{}': {e}", settings.artifacts)))?,
+        guard: settings.guard.clone(),
+        artifacts_authority: settings.artifacts_ca,
         security: security(settings.tls)?,
         authority: settings.certs,
         etcd_tls: settings.etcd_tls,
@@ -40,6 +42,7 @@ pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed>
         ..defaults
     };
     let mut interrupts = Interrupts::listen()?;
+    let guard = settings.guard;
     let role = croft_coordinator::Coordinator::bind(config).await.map_err(|e| Failed::new(e.to_string()))?;
     tracing::info!(address = %role.local_addr(), artifacts = %settings.artifacts, "coordinator listens");
     let stop = CancellationToken::new();
@@ -51,6 +54,11 @@ pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed>
             tracing::info!("coordinator ends");
             stop.cancel();
             run.await
+        }
+        moved = guard.moved() => {
+            stop.cancel();
+            tracing::error!("{moved}");
+            run.await.and(Err(moved.into()))
         }
     };
     otlp.finish().await;
@@ -64,7 +72,7 @@ pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
     }
     let until_stdin_closes = args.until_stdin_closes;
     let settings = config::worker(args)?;
-    let otlp = Otlp::start("croft-worker", &settings.telemetry)?;
+    let otlp = Otlp::start("croft-worker", &settings.telemetry, &settings.reach.guard)?;
     let program = std::env::current_exe()
         .map_err(|e| Failed::new(format!("cannot find this program to start ranks from: {e}")))?;
     let defaults = croft_worker::Config::default();
@@ -85,6 +93,7 @@ pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
         threads_per_device: settings.threads.or(defaults.threads_per_device),
         tags: settings.tags,
         security,
+        reach: settings.reach.clone(),
         rank: croft_worker::RankProgram::Child {
             program,
             args: vec!["rank".to_owned()],
@@ -111,6 +120,11 @@ pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
             stop.cancel();
             run.await
         }
+        moved = settings.reach.guard.moved() => {
+            stop.cancel();
+            tracing::error!("{moved}");
+            run.await.and(Err(moved.into()))
+        }
         () = stdin_closed(), if until_stdin_closes => {
             stop.cancel();
             run.await
@@ -121,7 +135,9 @@ pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
         croft_worker::Error::Denied { .. } => Failed::with(Exit::Denied, error.to_string()).help(
             "a worker's certificate is for its own name: leave --name out, or join with a token for this one",
         ),
-        croft_worker::Error::Channel(_) => Failed::with(Exit::Usage, error.to_string()),
+        croft_worker::Error::Channel(_) | croft_worker::Error::Guarded { .. } => {
+            Failed::with(Exit::Usage, error.to_string())
+        }
         _ => Failed::new(error.to_string()),
     })?;
     Ok(Exit::Ok)

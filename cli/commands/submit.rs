@@ -1,6 +1,7 @@
 //! `croft submit`: creates a job, and follows it when asked to.
 
 use croft_proto::{
+    egress::Guard,
     trace::{self, Kind, Span, Traces},
     v1::{CreateJobRequest, Job},
 };
@@ -23,7 +24,8 @@ pub(super) async fn run(args: args::Submit) -> Result<Exit, Failed> {
     // What any coordinator would refuse is told without asking one.
     file.parse()?;
     let coordinator = Coordinator::find(&args.client).await?;
-    let otlp = Otlp::start("croft-client", &config::Telemetry::of_client(args.telemetry)?)?;
+    let otlp =
+        Otlp::start("croft-client", &config::Telemetry::of_client(args.telemetry)?, &Guard::default())?;
     let job =
         create(&coordinator, file, args.request_id.unwrap_or_else(Uuid::new_v4), &otlp.traces()).await?;
     otlp.finish().await;

@@ -7,11 +7,13 @@ use std::{
 
 use croft_coordinator::EtcdTls;
 use croft_core::split::Link;
-use croft_proto::{channel::Files, identity::Folder};
+use croft_proto::{channel::Files, egress::Guard, identity::Folder};
 use serde::Deserialize;
 
 use super::{
-    IDENTITY, LinkOf, Settings, absolute, authority_dir, data_home, file_url, from, link,
+    IDENTITY, LinkOf, Settings, absolute, authority_dir, data_home,
+    egress::guard,
+    file_url, from, link,
     security::{TlsFile, files},
     telemetry::{Telemetry, TelemetryFile},
 };
@@ -24,6 +26,8 @@ pub(super) struct CoordinatorFile {
     listen: Option<SocketAddr>,
     data_dir: Option<PathBuf>,
     artifacts: Option<String>,
+    artifacts_ca: Option<PathBuf>,
+    allow_networks: Option<Vec<String>>,
     etcd: Option<Vec<String>>,
     farm: Option<String>,
     advertise: Option<String>,
@@ -48,6 +52,8 @@ impl Settings for CoordinatorFile {
         "listen",
         "data_dir",
         "artifacts",
+        "artifacts_ca",
+        "allow_networks",
         "etcd",
         "farm",
         "advertise",
@@ -69,11 +75,13 @@ impl Settings for CoordinatorFile {
 }
 
 /// A coordinator's settings, whole.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Coordinator {
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: PathBuf,
     pub(crate) artifacts: String,
+    pub(crate) artifacts_ca: Option<PathBuf>,
+    pub(crate) guard: Guard,
     pub(crate) etcd: Vec<String>,
     pub(crate) farm: Option<String>,
     pub(crate) etcd_tls: EtcdTls,
@@ -122,6 +130,8 @@ pub(crate) fn coordinator(flags: args::Coordinator) -> Result<Coordinator, Faile
         listen: flags.listen.or(file.listen).unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 7400))),
         data_dir,
         artifacts,
+        artifacts_ca: flags.store.artifacts_ca.or(file.artifacts_ca),
+        guard: guard(&flags.egress, file.allow_networks)?,
         etcd: flags.etcd.or(file.etcd).unwrap_or_default(),
         farm: flags.farm.or(file.farm),
         advertise: flags.advertise.or(file.advertise),
@@ -152,6 +162,8 @@ mod tests {
             farm: None,
             advertise: None,
             insecure: false,
+            egress: args::Egress::default(),
+            store: args::Store::default(),
             tls: args::Tls::default(),
             certs: None,
             revoked: None,

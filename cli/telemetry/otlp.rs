@@ -14,8 +14,8 @@ use std::{
 };
 
 use croft_coordinator::SpanCounts;
-use croft_proto::channel::Address;
 use croft_proto::trace::{Field, Kind, Place, Sink, Span, Traces};
+use croft_proto::{channel::Address, egress::Guard};
 use opentelemetry::{
     InstrumentationScope, KeyValue, Value,
     trace::{Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState},
@@ -71,7 +71,11 @@ struct Counts {
 
 impl Otlp {
     /// Sends spans of `service` where the settings say; nothing is sent without an endpoint. Within a runtime.
-    pub(crate) fn start(service: &'static str, settings: &config::Telemetry) -> Result<Self, Failed> {
+    pub(crate) fn start(
+        service: &'static str,
+        settings: &config::Telemetry,
+        guard: &Guard,
+    ) -> Result<Self, Failed> {
         let Some(address) = &settings.otlp_endpoint else { return Ok(Self::default()) };
         let wrong = |why: &dyn std::fmt::Display| {
             Failed::with(Exit::Usage, format!("otlp_endpoint '{address}': {why}"))
@@ -85,7 +89,7 @@ impl Otlp {
             .map_err(|error| wrong(&error))?
             .connect_timeout(CONNECT)
             .timeout(EXPORT)
-            .connect_lazy();
+            .connect_with_connector_lazy(guard.connector());
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_tonic()
             .with_channel(channel)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use croft_core::split::Link;
-use croft_proto::{channel::Security, trace::Traces};
+use croft_proto::{channel::Security, egress::Guard, trace::Traces};
 use url::Url;
 
 use crate::metrics::SpanCounts;
@@ -19,6 +19,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where outputs go: `file:///DIR`, which must exist, or `s3://BUCKET[/PREFIX]`.
     pub artifacts: Url,
+    /// Where connections of the coordinator may go.
+    pub guard: Guard,
+    /// The authorities that a store's certificate may be of (PEM).
+    pub artifacts_authority: Option<PathBuf>,
     /// How clients and workers are spoken to; in plaintext on loopback only.
     pub security: Security,
     /// The folder of the farm's authority, for the coordinator that lets machines join.
@@ -53,6 +57,8 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             artifacts: Url::from_directory_path(std::env::temp_dir())
                 .expect("the temporary folder is an absolute path"),
+            guard: Guard::default(),
+            artifacts_authority: None,
             security: Security::Plaintext,
             authority: None,
             lease_ms: 10_000,

@@ -18,6 +18,8 @@ pub enum Error {
     #[error("artifact store {url}: its id '.croft/store-id' can neither be read nor written: {source}")]
     StoreId { url: String, source: object_store::Error },
     #[error(transparent)]
+    Moved(#[from] croft_proto::egress::Error),
+    #[error(transparent)]
     Identity(#[from] croft_proto::identity::Error),
     #[error(transparent)]
     State(#[from] crate::state::Error),

@@ -1,8 +1,9 @@
-//! Croft's wire: the messages and services of `croft.v1`, channels, failure details, the rank protocol and traces.
+//! Croft's wire: the messages and services of `croft.v1`, channels and the guard that they go by, failure details, the rank protocol and traces.
 //!
 //! Nothing here knows what a job means; it only says what may travel, and between whom.
 
 pub mod channel;
+pub mod egress;
 pub mod frame;
 pub mod identity;
 pub mod store;

@@ -2,16 +2,29 @@
 //!
 //! Coordinator and workers read the same address, so they must make the same of it. Secrets never stand in an address:
 //! they come from the environment that S3 clients share (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-//! `AWS_ENDPOINT_URL`, `AWS_REGION`; `AWS_CA_BUNDLE` for a server whose certificate is of the studio's own authority, which
-//! is then the only one that is trusted).
+//! `AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_CA_BUNDLE`). Whatever else that environment names, a proxy or a service that
+//! hands out keys, is reached by the same guard or not at all.
+
+mod http;
 
 use std::{path::PathBuf, sync::Arc};
 
 use object_store::{
-    Certificate, ClientOptions, ObjectStore, aws::AmazonS3Builder, aws::S3ConditionalPut,
-    local::LocalFileSystem, path::Path, prefix::PrefixStore,
+    ObjectStore, aws::AmazonS3Builder, aws::AmazonS3ConfigKey, aws::S3ConditionalPut, local::LocalFileSystem,
+    path::Path, prefix::PrefixStore,
 };
 use url::Url;
+
+use crate::egress::{self, Guard};
+
+/// How stores over a network are reached.
+#[derive(Debug, Clone, Default)]
+pub struct Reach {
+    pub guard: Guard,
+    /// The authorities that a server's certificate may be of (PEM), and then no others; `AWS_CA_BUNDLE` where it is left
+    /// out, and without either those that the system trusts.
+    pub authority: Option<PathBuf>,
+}
 
 /// Why an address gives no store.
 #[derive(Debug, thiserror::Error)]
@@ -27,15 +40,29 @@ pub enum Error {
     Folder { path: PathBuf },
     #[error("artifact store '{url}' cannot be used: {source}")]
     Store { url: String, source: object_store::Error },
-    #[error("AWS_CA_BUNDLE '{path}' cannot be used: {what}")]
-    Authority { path: String, what: String },
+    #[error("the store's authority '{}' cannot be used: {what}", path.display())]
+    Authority { path: PathBuf, what: String },
+    #[error(
+        "artifact store '{url}': AWS_ENDPOINT_URL '{endpoint}' is no address; give http://HOST:PORT or https://HOST:PORT"
+    )]
+    Endpoint { url: String, endpoint: String },
+    #[error("artifact store '{url}': {source}")]
+    Refused { url: String, source: egress::Error },
+    #[error("artifact store '{url}' needs {key} in the environment")]
+    Key { url: String, key: &'static str },
+    #[error("no client for artifact store '{url}': {what}")]
+    Client { url: String, what: String },
 }
 
-/// Opens the store at `url`. Nothing is written or asked for yet: a bucket that does not exist shows at its first use.
-pub fn open(url: &Url) -> Result<Arc<dyn ObjectStore>, Error> {
+/// Opens the store at `url`. Nothing is written yet, and nobody but the resolver is asked: a bucket that does not exist
+/// shows at its first use, a server that must not be reached here.
+///
+/// # Errors
+/// Says what is wrong with the address, or with what the environment says of it.
+pub async fn open(url: &Url, reach: &Reach) -> Result<Arc<dyn ObjectStore>, Error> {
     match url.scheme() {
         "file" => folder(url),
-        "s3" => bucket(url),
+        "s3" => bucket(url, reach).await,
         _ => Err(Error::Scheme { url: bare(url) }),
     }
 }
@@ -52,7 +79,7 @@ fn folder(url: &Url) -> Result<Arc<dyn ObjectStore>, Error> {
     Ok(Arc::new(store))
 }
 
-fn bucket(url: &Url) -> Result<Arc<dyn ObjectStore>, Error> {
+async fn bucket(url: &Url, reach: &Reach) -> Result<Arc<dyn ObjectStore>, Error> {
     for (part, there) in [
         ("a user", !url.username().is_empty()),
         ("a password", url.password().is_some()),
@@ -67,34 +94,35 @@ fn bucket(url: &Url) -> Result<Arc<dyn ObjectStore>, Error> {
         .with_bucket_name(name)
         // Publication rests on it.
         .with_conditional_put(S3ConditionalPut::ETagMatch);
-    if let Ok(path) = std::env::var("AWS_CA_BUNDLE") {
-        builder = builder.with_client_options(trusting(&path)?);
+    // Without a key the client would look for one in the services of a cloud.
+    let is_signed =
+        builder.get_config_value(&AmazonS3ConfigKey::SkipSignature).is_none_or(|skip| skip != "true");
+    for (key, config) in [
+        ("AWS_ACCESS_KEY_ID", AmazonS3ConfigKey::AccessKeyId),
+        ("AWS_SECRET_ACCESS_KEY", AmazonS3ConfigKey::SecretAccessKey),
+    ] {
+        if is_signed && builder.get_config_value(&config).is_none() {
+            return Err(Error::Key { url: bare(url), key });
+        }
     }
-    let endpoint = std::env::var("AWS_ENDPOINT_URL").or_else(|_| std::env::var("AWS_ENDPOINT"));
-    if let Ok(endpoint) = endpoint {
-        // A farm's store is a machine of its own network, and few studios give that a certificate.
-        builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
-    }
+    let Some(endpoint) = builder.get_config_value(&AmazonS3ConfigKey::Endpoint) else {
+        return Err(Error::Key { url: bare(url), key: "AWS_ENDPOINT_URL" });
+    };
+    // A farm's store is a machine of its own network, and few studios give that a certificate.
+    builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(&endpoint);
+    let odd = || Error::Endpoint { url: bare(url), endpoint: endpoint.clone() };
+    let host = Url::parse(&endpoint).ok().and_then(|at| Some(at.host_str()?.to_owned())).ok_or_else(odd)?;
+    let refused = |source| Error::Refused { url: bare(url), source };
+    reach.guard.addresses(&host).await.map_err(refused)?;
+    let store = builder.with_http_connector(http::Connector::new(url, reach)?);
     let failed = |source| Error::Store { url: bare(url), source };
-    let store = builder.build().map_err(failed)?;
+    let store = store.build().map_err(failed)?;
     let prefix = Path::from_url_path(url.path().trim_matches('/')).map_err(|e| failed(e.into()))?;
     if prefix.as_ref().is_empty() {
         Ok(Arc::new(store))
     } else {
         Ok(Arc::new(PrefixStore::new(store, prefix)))
     }
-}
-
-/// Trusts the authorities in a file, and no others.
-fn trusting(path: &str) -> Result<ClientOptions, Error> {
-    let failed = |what: String| Error::Authority { path: path.to_owned(), what };
-    let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-    let authorities = Certificate::from_pem_bundle(&pem).map_err(|error| failed(error.to_string()))?;
-    if authorities.is_empty() {
-        return Err(failed("it holds no certificate".to_owned()));
-    }
-    let options = ClientOptions::new().with_no_system_certificates(true);
-    Ok(authorities.into_iter().fold(options, ClientOptions::with_root_certificate))
 }
 
 /// The address without what may be secret in it.
@@ -111,19 +139,19 @@ fn bare(url: &Url) -> String {
 mod tests {
     use super::*;
 
-    fn refused(url: &str) -> String {
-        open(&url.parse().expect("a url")).expect_err(url).to_string()
+    async fn refused(url: &str) -> String {
+        open(&url.parse().expect("a url"), &Reach::default()).await.expect_err(url).to_string()
     }
 
-    #[test]
-    fn an_address_that_is_no_store_says_what_is_one() {
-        assert!(refused("http://store/bucket").contains("give file:///DIR or s3://BUCKET[/PREFIX]"));
-        assert!(refused("file:///no/such/folder").contains("make it first"));
+    #[tokio::test]
+    async fn an_address_that_is_no_store_says_what_is_one() {
+        assert!(refused("http://store/bucket").await.contains("give file:///DIR or s3://BUCKET[/PREFIX]"));
+        assert!(refused("file:///no/such/folder").await.contains("make it first"));
     }
 
-    #[test]
-    fn secrets_in_an_address_are_refused_and_not_repeated() {
-        let told = refused("s3://key:secret@bucket/x");
+    #[tokio::test]
+    async fn secrets_in_an_address_are_refused_and_not_repeated() {
+        let told = refused("s3://key:secret@bucket/x").await;
         assert!(told.contains("a user") && !told.contains("secret@"), "{told}");
     }
 }

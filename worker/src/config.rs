@@ -1,9 +1,8 @@
 //! What a worker is told at its start.
 
-use croft_proto::channel::Security;
 use std::{net::IpAddr, num::NonZero, path::PathBuf, str::FromStr};
 
-use croft_proto::{trace::Traces, v1::Link};
+use croft_proto::{channel::Security, store::Reach, trace::Traces, v1::Link};
 
 /// Devices of one worker at most.
 pub(crate) const DEVICES_MAX: u32 = 256;
@@ -23,6 +22,8 @@ pub struct Config {
     pub tags: Vec<String>,
     /// How coordinators are spoken to; in plaintext on loopback only.
     pub security: Security,
+    /// Where its connections may go, and by whom a store's certificate may be signed.
+    pub reach: Reach,
     pub rank: RankProgram,
     /// A render keeps a step when the last one that it kept is older than this, milliseconds; 0 for never.
     pub checkpoint_ms: u64,
@@ -72,6 +73,7 @@ impl Default for Config {
             threads_per_device: None,
             tags: Vec::new(),
             security: Security::Plaintext,
+            reach: Reach::default(),
             rank: RankProgram::Noop,
             checkpoint_ms: 3_000,
             memory_bytes: None,

@@ -7,8 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use croft_proto::v1::{
-    Assignment, AttemptRef, ExitCause, Failure, GangJoin, Revoke, SplitMode, WorkerMessage,
+use croft_proto::{
+    egress::Networks,
+    v1::{Assignment, AttemptRef, ExitCause, Failure, GangJoin, Revoke, SplitMode, WorkerMessage},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{mpsc, watch};
@@ -84,6 +85,8 @@ pub(crate) struct Device {
     pub(crate) memory_bytes: Option<u64>,
     /// The address of this machine on which ranks elsewhere reach the one here.
     pub(crate) gang_address: IpAddr,
+    /// Where other ranks may be.
+    pub(crate) networks: Networks,
     pub(crate) eyes: Arc<Eyes>,
 }
 
@@ -317,6 +320,7 @@ impl Device {
             checkpoint_ms: self.checkpoint_ms,
             rank: attempt.rank,
             gang_address: self.gang_address,
+            networks: &self.networks,
             joins: &joins,
             tale: &tale,
         };

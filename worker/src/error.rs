@@ -2,12 +2,18 @@
 
 use std::{io, path::PathBuf};
 
+use croft_proto::channel::{Address, DialError};
+
 /// Why a worker ended by itself.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     #[error(transparent)]
     Channel(#[from] croft_proto::channel::Error),
+    #[error("{address}: {source}")]
+    Guarded { address: Address, source: DialError },
+    #[error(transparent)]
+    Moved(#[from] croft_proto::egress::Error),
     #[error("another worker works in {}; give this one another --data-dir", path.display())]
     Taken { path: PathBuf },
     #[error("{}: {source}", path.display())]

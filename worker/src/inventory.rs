@@ -1,8 +1,8 @@
 //! What this machine has to offer, as the hello says it.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use croft_proto::{channel::Address, v1::DeviceInfo};
+use croft_proto::{channel::Address, egress::Guard, v1::DeviceInfo};
 
 use crate::config::Config;
 
@@ -51,14 +51,19 @@ fn memory_bytes(meminfo: &str) -> u64 {
 }
 
 /// The address of this machine from which the first of `coordinators` is dialled; loopback where there is no way.
-pub(crate) fn address_towards(coordinators: &[Address]) -> IpAddr {
-    let towards = |address: &Address| -> std::io::Result<IpAddr> {
+pub(crate) async fn address_towards(coordinators: &[Address], guard: &Guard) -> IpAddr {
+    let towards = |to: SocketAddr| -> std::io::Result<IpAddr> {
         // No packet is sent: the system only says which way it would go.
-        let socket = UdpSocket::bind(("0.0.0.0", 0))?;
-        socket.connect((address.host.as_str(), address.port))?;
+        let any: IpAddr =
+            if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect(to)?;
         Ok(socket.local_addr()?.ip())
     };
-    coordinators.first().and_then(|first| towards(first).ok()).unwrap_or(Ipv4Addr::LOCALHOST.into())
+    let Some(first) = coordinators.first() else { return Ipv4Addr::LOCALHOST.into() };
+    let found = guard.addresses(&first.host).await.unwrap_or_default();
+    let ways = found.into_iter().filter_map(|address| towards((address, first.port).into()).ok());
+    ways.into_iter().next().unwrap_or(Ipv4Addr::LOCALHOST.into())
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use croft_proto::{
     MESSAGE_BYTES_MAX, PROTOCOL,
-    channel::{Address, Dial, Security, dial},
+    channel::{Address, Dial, Security, Trouble, dial},
+    egress::Guard,
     v1::Hello,
 };
 use tokio::{
@@ -44,12 +45,16 @@ const END: Duration = Duration::from_secs(5);
 /// What no waiting would mend: a bad address, a folder that cannot be used, a coordinator that refuses this worker.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let addresses = addresses(&config)?;
-    let how = how(config.security.clone());
+    let guard = &config.reach.guard;
+    let how = how(guard.clone(), config.security.clone());
     let (count, threads) = config.shares();
     if count == 0 || count > DEVICES_MAX {
         return Err(Error::NoDevices { max: DEVICES_MAX });
     }
-    let gang_address = config.gang_address.unwrap_or_else(|| inventory::address_towards(&addresses));
+    let gang_address = match config.gang_address {
+        Some(address) => address,
+        None => inventory::address_towards(&addresses, guard).await,
+    };
     let scratch = Arc::new(Scratch::claim(&config.data_dir)?);
     let eyes = Arc::new(Eyes::new(scratch.logs(), config.traces.clone()));
     let (target, targets) = watch::channel(None);
@@ -75,6 +80,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
             checkpoint_ms: config.checkpoint_ms,
             memory_bytes: config.memory_bytes,
             gang_address,
+            networks: guard.networks().clone(),
             eyes: Arc::clone(&eyes),
         };
         tasks.spawn(device.run(inbox));
@@ -99,6 +105,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         devices,
         said: devices_said,
         progress: steps,
+        reach: config.reach.clone(),
         target,
         running: std::collections::BTreeMap::new(),
         journal: Journal::default(),
@@ -123,6 +130,9 @@ async fn hold(
     for address in addresses.iter().cycle() {
         let end = match shutdown.run_until_cancelled(dial(address, how)).await {
             Some(Ok(channel)) => hands.session(channel, shutdown).await,
+            Some(Err(error)) if error.trouble == Trouble::Refused => {
+                return Err(Error::Guarded { address: address.clone(), source: error });
+            }
             Some(Err(error)) => End::Broken { welcomed: false, why: error.to_string() },
             None => End::Shutdown,
         };
@@ -160,8 +170,9 @@ async fn hold(
 }
 
 /// How coordinators are dialled.
-fn how(security: Security) -> Dial {
+fn how(guard: Guard, security: Security) -> Dial {
     Dial {
+        guard,
         security,
         pinned: None,
         connect: CONNECT,

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use croft_proto::{
     PROTOCOL,
+    store::Reach,
     v1::{
         Assignments, AttemptRef, CoordinatorMessage, DeviceInfo, GangJoin, Hello, LogWish, Revoke, Welcome,
         WorkerMessage, coordinator_message::What, dispatch_client::DispatchClient,
@@ -48,6 +49,8 @@ pub(crate) struct Hands {
     pub(crate) progress: mpsc::Receiver<WorkerMessage>,
     /// Why its owner wants no work on this machine.
     pub(crate) nimby: watch::Receiver<nimby::Reason>,
+    /// How the store is reached, where it can be.
+    pub(crate) reach: Reach,
     pub(crate) target: watch::Sender<Option<Target>>,
     /// What runs, by fence and rank, and on which device.
     pub(crate) running: BTreeMap<(u64, u32), (AttemptRef, u32)>,
@@ -128,7 +131,7 @@ impl Hands {
                 format!("it speaks protocol {}, this worker {PROTOCOL}: update one", welcome.protocol);
             return Err(End::Refused { reason });
         }
-        let target = Target::choose(&welcome, channel).await;
+        let target = Target::choose(&welcome, channel, &self.reach).await;
         self.target.send_replace(Some(target));
         Ok((welcome, told))
     }

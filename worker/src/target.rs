@@ -4,7 +4,7 @@
 use std::{path::Path as FilePath, sync::Arc, time::Duration};
 
 use croft_proto::{
-    store,
+    store::{self, Reach},
     v1::{
         Artifact, AttemptRef, PutArtifactHeader, PutArtifactRequest, Welcome,
         artifacts_client::ArtifactsClient, put_artifact_request::Part,
@@ -84,8 +84,8 @@ impl Error {
 
 impl Target {
     /// The store that the coordinator names, when this machine reads the same id there; else the coordinator.
-    pub(crate) async fn choose(welcome: &Welcome, coordinator: Channel) -> Self {
-        match same_store(welcome).await {
+    pub(crate) async fn choose(welcome: &Welcome, coordinator: Channel, reach: &Reach) -> Self {
+        match same_store(welcome, reach).await {
             Some(store) => {
                 tracing::info!(store = welcome.artifacts, "saving into the store itself");
                 Self::Store(store)
@@ -114,8 +114,19 @@ impl Target {
     }
 }
 
-async fn same_store(welcome: &Welcome) -> Option<Arc<dyn ObjectStore>> {
-    let store = store::open(&welcome.artifacts.parse().ok()?).ok()?;
+async fn same_store(welcome: &Welcome, reach: &Reach) -> Option<Arc<dyn ObjectStore>> {
+    let store = match store::open(&welcome.artifacts.parse().ok()?, reach).await {
+        Ok(store) => store,
+        Err(error @ store::Error::Refused { .. }) => {
+            tracing::warn!("{error}");
+            return None;
+        }
+        // A folder of the coordinator's own machine, or a bucket that this worker has no key for.
+        Err(error) => {
+            tracing::debug!("{error}");
+            return None;
+        }
+    };
     let read = async { store.get(&Path::from(STORE_ID)).await.ok()?.bytes().await.ok() };
     let id = timeout(KNOWN, read).await.ok()??;
     (!welcome.store_id.is_empty() && id.as_ref() == welcome.store_id.as_bytes()).then_some(store)

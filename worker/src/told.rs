@@ -4,7 +4,7 @@ use std::path::Path;
 
 use croft_proto::{
     frame,
-    v1::{FromRank, RankDone, RankProgress, RankReady, Stage, ToRank, from_rank::What, to_rank},
+    v1::{FromRank, RankDone, RankListens, RankProgress, RankReady, Stage, ToRank, from_rank::What, to_rank},
 };
 
 /// Says that it is ready.
@@ -29,6 +29,11 @@ pub(crate) fn listen_to(messages: &[to_rank::What]) -> String {
 /// Says that the first render is at its first step.
 pub(crate) fn step() -> String {
     say(What::Progress(RankProgress { id: 1, stage: Stage::Denoise.into(), step: 1, steps: 2 }))
+}
+
+/// Says that the first render can be reached by the others of its gang.
+pub(crate) fn listens() -> String {
+    say(What::Listens(RankListens { id: 1, address: "127.0.0.1:9".to_owned() }))
 }
 
 /// Says that the first render wrote `files`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use croft_proto::{
     channel::{self, Address, Dial, Security, Trouble},
+    egress::Guard,
     identity::{Facts, Folder, Request, Token, facts::fingerprint, name::Holder},
     v1::{JoinRequest, JoinResponse, identity_client::IdentityClient},
 };
@@ -31,7 +32,7 @@ struct Joined {
 
 pub(in crate::commands) async fn join_worker(args: args::Join) -> Result<Exit, Failed> {
     let dir = config::worker_dir(args.data_dir)?;
-    let joined = join(&args.token).await?;
+    let joined = join(&args.token, &args.egress).await?;
     let Holder::Worker(_) = &joined.holder else {
         return Err(Failed::with(Exit::Usage, format!("the token was one of {}", joined.answer.identity))
             .help("it is used up: make another with `croft certs token --worker NAME`"));
@@ -47,7 +48,7 @@ pub(in crate::commands) async fn join_worker(args: args::Join) -> Result<Exit, F
 pub(super) async fn join_user(args: args::Join) -> Result<Exit, Failed> {
     let folder = config::client_identity()
         .ok_or_else(|| Failed::with(Exit::Usage, "no home directory to keep an identity in"))?;
-    let joined = join(&args.token).await?;
+    let joined = join(&args.token, &args.egress).await?;
     let Holder::User { .. } = &joined.holder else {
         return Err(Failed::with(Exit::Usage, format!("the token was one of {}", joined.answer.identity))
             .help("it is used up: a worker joins by `croft worker join TOKEN@HOST:PORT`"));
@@ -64,7 +65,7 @@ fn write(folder: &Folder, joined: &Joined) -> Result<(), Failed> {
     folder.write(authority, certificate, &joined.key_pem).map_err(failed)
 }
 
-async fn join(text: &str) -> Result<Joined, Failed> {
+async fn join(text: &str, egress: &args::Egress) -> Result<Joined, Failed> {
     let usage = |text: String| {
         Failed::with(Exit::Usage, text).help("give TOKEN@HOST:PORT, as `croft certs token` printed it")
     };
@@ -72,12 +73,13 @@ async fn join(text: &str) -> Result<Joined, Failed> {
         text.split_once('@').ok_or_else(|| usage("there is no @ in it".to_owned()))?;
     let token: Token =
         token.parse().map_err(|error: croft_proto::identity::Error| usage(error.to_string()))?;
+    let guard = config::guard_of(egress);
     let request = Request::make().map_err(failed)?;
     let mut last = usage("no coordinator is named".to_owned());
     for address in coordinators.split(',') {
         let address: Address =
             address.trim().parse().map_err(|error: channel::Error| usage(error.to_string()))?;
-        match ask(&token, &address, &request).await {
+        match ask(&token, &address, &request, &guard).await {
             Ok(answer) => {
                 let holder = checked(&token, &answer)?;
                 let (key_pem, coordinators) = (request.key_pem, coordinators.to_owned());
@@ -91,8 +93,14 @@ async fn join(text: &str) -> Result<Joined, Failed> {
     Err(last)
 }
 
-async fn ask(token: &Token, address: &Address, request: &Request) -> Result<JoinResponse, Failed> {
+async fn ask(
+    token: &Token,
+    address: &Address,
+    request: &Request,
+    guard: &Guard,
+) -> Result<JoinResponse, Failed> {
     let how = Dial {
+        guard: guard.clone(),
         security: Security::Plaintext,
         pinned: Some(token.fingerprint.clone()),
         connect: CONNECT,
@@ -104,6 +112,7 @@ async fn ask(token: &Token, address: &Address, request: &Request) -> Result<Join
             "this is not the farm that the token is of, or its certificate does not name this address: the token was \
              not sent",
         ),
+        Trouble::Refused => Failed::with(Exit::Usage, error.to_string()),
         Trouble::Address | Trouble::Unreachable => {
             Failed::with(Exit::Unreachable, format!("no coordinator answers at {address}: {error}"))
         }

@@ -18,7 +18,7 @@ use self::{
     house::House,
 };
 use super::{submit, tasks, watch};
-use croft_proto::channel::Security;
+use croft_proto::{channel::Security, egress::Guard};
 
 use crate::{
     args,
@@ -102,7 +102,7 @@ async fn farm(
     screen: &Screen,
     interrupts: &mut Interrupts,
 ) -> Result<Ended, Failed> {
-    let otlp = Otlp::start("croft-render", telemetry)?;
+    let otlp = Otlp::start("croft-render", telemetry, &Guard::default())?;
     let config = croft_coordinator::Config { traces: otlp.traces(), ..coordinator_config(house)? };
     let coordinator = croft_coordinator::Coordinator::bind(config)
         .await
@@ -138,7 +138,7 @@ async fn farm(
 }
 
 async fn one_job(address: &str, file: SpecFile, otlp: &Otlp, screen: &Screen) -> Result<Ended, Failed> {
-    let client = Coordinator::dial(address, &Security::Plaintext).await?;
+    let client = Coordinator::dial(address, &client::how(Guard::default(), Security::Plaintext)).await?;
     let job = submit::create(&client, file, Uuid::new_v4(), &otlp.traces()).await?;
     let job = watch::follow(&client, &job.name, screen).await?;
     let tasks = tasks::all(&client, &job.name, TaskSelector::default()).await?;
@@ -147,7 +147,7 @@ async fn one_job(address: &str, file: SpecFile, otlp: &Otlp, screen: &Screen) ->
 
 async fn cancel_all(address: &str) {
     let cancel = async {
-        let client = Coordinator::dial(address, &Security::Plaintext).await?;
+        let client = Coordinator::dial(address, &client::how(Guard::default(), Security::Plaintext)).await?;
         for job in super::jobs::all(&client, "").await? {
             let request = CancelJobRequest { name: job.name, now: true };
             client.jobs().cancel_job(client::request(request)).await?;

@@ -13,6 +13,7 @@ mod members;
 use std::{collections::BTreeSet, time::Duration};
 
 use croft_core::step::Write;
+use croft_proto::egress::Guard;
 use election::Election;
 use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use layout::{Keys, Op};
@@ -46,6 +47,8 @@ pub struct EtcdConfig {
     pub members: Vec<String>,
     /// Files for members that are reached by `https://`.
     pub tls: EtcdTls,
+    /// Where connections may go.
+    pub guard: Guard,
     /// Keys begin with `/croft/{farm}/`.
     pub farm: String,
     /// What the others tell clients of this coordinator when it leads.
@@ -83,7 +86,7 @@ impl Etcd {
     }
 
     async fn new(config: EtcdConfig) -> Result<(Self, Election, watch::Receiver<Standing>), Error> {
-        let members = Members::new(&config.members, &config.tls, PATIENCE).await?;
+        let members = Members::new(&config.members, &config.tls, &config.guard, PATIENCE).await?;
         let keys = Keys::new(&config.farm);
         let (standing, seen) = watch::channel(Standing::Follower { leader: None });
         let (lease_told, lease) = watch::channel(None);

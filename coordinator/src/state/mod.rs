@@ -30,6 +30,9 @@ pub enum Error {
     /// Nobody knows whether it was written; the same commit may be sent again.
     #[error("the {store} state store does not answer: {what}")]
     Unavailable { store: &'static str, what: String },
+    /// Its address is none of the studio's.
+    #[error("the {store} state store: {source}")]
+    Unreachable { store: &'static str, source: croft_proto::egress::Error },
     /// Nothing was written, and nothing will be until there is room.
     #[error("the {store} state store is full: {what}")]
     Full { store: &'static str, what: String },

@@ -32,4 +32,5 @@ pub use turn::Turns;
 const SIGN: std::time::Duration = std::time::Duration::from_millis(500);
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test dials what it started")]
 mod tests;

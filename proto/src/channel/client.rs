@@ -11,6 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use super::{Address, Error, Keys, Security, keys};
+use crate::egress::{self, Guard};
 
 /// A server that does not finish a handshake within this is none of ours.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -18,6 +19,8 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How to dial.
 #[derive(Debug, Clone)]
 pub struct Dial {
+    /// Lets the connection out.
+    pub guard: Guard,
     pub security: Security,
     /// Trust the authority of this fingerprint, and show no certificate: for whoever is to get one.
     pub pinned: Option<String>,
@@ -41,6 +44,8 @@ pub struct DialError {
 pub enum Trouble {
     /// The address is none, or must not be dialled like this.
     Address,
+    /// It lies where nothing of ours goes.
+    Refused,
     /// Nobody is there.
     Unreachable,
     /// Somebody is there, and is not who it should be.
@@ -75,7 +80,8 @@ pub async fn dial(address: &Address, how: &Dial) -> Result<Channel, DialError> {
         endpoint = endpoint.initial_stream_window_size(window);
     }
     let to = address.clone();
-    let connector = service_fn(move |_| connect(to.clone(), wire.clone()));
+    let guard = how.guard.clone();
+    let connector = service_fn(move |_| connect(guard.clone(), to.clone(), wire.clone()));
     endpoint.connect_with_connector(connector).await.map_err(bad)
 }
 
@@ -90,13 +96,13 @@ fn wire(address: &Address, how: &Dial) -> Result<Wire, Error> {
     }
 }
 
-async fn connect(address: Address, wire: Wire) -> io::Result<Io> {
+async fn connect(guard: Guard, address: Address, wire: Wire) -> io::Result<Io> {
     let config = match wire {
         Wire::Plain => None,
         Wire::Tls(keys) => Some(Arc::clone(&keys.current().client)),
         Wire::Pinned(config) => Some(config),
     };
-    let tcp = TcpStream::connect((address.host.as_str(), address.port)).await?;
+    let tcp = guard.connect(&address.host, address.port).await?;
     tcp.set_nodelay(true)?;
     let Some(config) = config else { return Ok(TokioIo::new(Either::Left(tcp))) };
     let name = ServerName::try_from(address.host).map_err(io::Error::other)?;
@@ -108,6 +114,10 @@ async fn connect(address: Address, wire: Wire) -> io::Result<Io> {
 impl DialError {
     /// The transport's own words are "transport error"; why is in what it wraps.
     fn of(error: &tonic::transport::Error) -> Self {
+        match egress::Error::within(error) {
+            Some(egress::Error::Unknown { .. }) | None => {}
+            Some(refused) => return Self { trouble: Trouble::Refused, words: refused.to_string() },
+        }
         let mut inner: &(dyn StdError + 'static) = error;
         let mut tls = tls_of(inner);
         while let Some(source) = inner.source() {

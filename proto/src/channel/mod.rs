@@ -1,5 +1,5 @@
 //! Connections between the farm's processes: every one of ours is dialled here and every listener of ours serves here,
-//! so that there is one place that decides how it is secured, and one place for a guard to stand in.
+//! so that there is one place that decides how it is secured; the guard of [`crate::egress`] decides where it may go.
 //!
 //! Two kinds: TLS with a certificate on both sides, and plaintext, which stays on this machine. A server tells a client
 //! whose certificate does not count why, by the status of each call; so the handshake itself lets it in, and `Peer` says

@@ -4,6 +4,7 @@ use std::{fs, time::Duration};
 
 use croft_proto::{
     channel::{Dial, Security, dial},
+    egress::Guard,
     identity::Authority,
     v1::{ListJobsRequest, jobs_client::JobsClient},
 };
@@ -15,6 +16,7 @@ use crate::house::{ends, shapes};
 async fn without_certificate(studio: &Studio) -> tonic::Status {
     let authority = Authority::open(&studio.dir.path().join("ca")).expect("an authority");
     let how = Dial {
+        guard: Guard::default(),
         security: Security::Plaintext,
         pinned: Some(authority.fingerprint().to_owned()),
         connect: Duration::from_secs(5),

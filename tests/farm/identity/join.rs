@@ -6,7 +6,7 @@ use super::{Studio, certs, says, until};
 use crate::house::{croft, ends, shapes};
 
 impl Studio {
-    fn token(&self, words: &[&str]) -> String {
+    pub(crate) fn token(&self, words: &[&str]) -> String {
         let output = ends(&mut self.by("sam", &[&["certs", "token"], words].concat()), 0);
         String::from_utf8(output.stdout).expect("text").trim().to_owned()
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use croft_proto::{
     PROTOCOL,
     channel::{Dial, Files, Security, dial},
+    egress::Guard,
     identity::Folder,
     v1::{
         AttemptDone, AttemptRef, CoordinatorMessage, DeviceInfo, Hello, PutArtifactHeader,
@@ -31,6 +32,7 @@ impl Hands {
     async fn dial(studio: &Studio, certificate: &str, name: &str) -> Self {
         let files = Files::from(&Folder(studio.identity(certificate)));
         let how = Dial {
+            guard: Guard::default(),
             security: Security::of(Some(files)).expect("an identity"),
             pinned: None,
             connect: Duration::from_secs(5),

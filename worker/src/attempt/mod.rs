@@ -6,11 +6,18 @@ mod save;
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use croft_proto::v1::{
-    Artifact, Assignment, AttemptRef, AttemptTimes, ExitCause, Failure, GangJoin, RankDone, RankGang,
-    RankRender, Revoke, WorkerMessage, from_rank,
+use croft_proto::{
+    egress::Networks,
+    v1::{
+        Artifact, Assignment, AttemptRef, AttemptTimes, ExitCause, Failure, GangJoin, RankDone, RankGang,
+        RankRender, Revoke, WorkerMessage, from_rank,
+    },
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -55,6 +62,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) rank: u32,
     /// The address of this machine on which ranks elsewhere reach it.
     pub(crate) gang_address: IpAddr,
+    /// Where those may be.
+    pub(crate) networks: &'a Networks,
     pub(crate) joins: &'a watch::Receiver<Option<GangJoin>>,
     pub(crate) tale: &'a Tale,
 }
@@ -211,6 +220,10 @@ impl Bench<'_> {
                         let _ = self.said.try_send(message);
                     }
                     Word::Join(addresses) => {
+                        if let Some(failure) = self.elsewhere(&addresses) {
+                            rank.kill().await;
+                            return Err(failure);
+                        }
                         // One that does not hear it has ended, which shows next.
                         let _ = render.join(addresses).await;
                     }
@@ -231,6 +244,16 @@ impl Bench<'_> {
                 }
             }
         }
+    }
+
+    /// Nobody is dialled outside of the networks that this worker may reach, whoever names them.
+    fn elsewhere(&self, addresses: &[String]) -> Option<Failure> {
+        let refused = addresses.iter().find_map(|text| {
+            let at: SocketAddr = text.parse().ok()?;
+            self.networks.check(text, at.ip()).err()
+        })?;
+        let message = format!("a rank of this gang is not dialled: {refused}");
+        Some(self.failure(ExitCause::Internal, message, "see `gang_address` of the other workers"))
     }
 
     /// What a rank must know of its gang, if it is one of several.

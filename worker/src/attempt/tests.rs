@@ -10,7 +10,7 @@ use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory};
 use super::*;
 use crate::logs::Logs;
 use crate::rank::Program;
-use crate::told::{done, listen, listen_to, ready, script, stay, step, write};
+use crate::told::{done, listen, listen_to, listens, ready, script, stay, step, write};
 
 /// What `sh ARGS…` is started from.
 fn sh(args: &[String]) -> Program<'_> {
@@ -64,6 +64,7 @@ impl House {
             checkpoint_ms: 0,
             rank: 0,
             gang_address: std::net::Ipv4Addr::LOCALHOST.into(),
+            networks: &Networks::default(),
             joins: &self.joins,
             tale: &Tale::begin(&Traces::default(), &assignment),
         };
@@ -186,6 +187,19 @@ async fn pictures_are_saved_and_the_sidecar_last() {
     let sidecar: serde_json::Value = serde_json::from_slice(&sidecar).expect("JSON");
     assert_eq!(sidecar["artifacts"][0]["digest"], artifacts[0].digest.as_str());
     assert_eq!(told.len(), 2, "a step, and a saved file: {told:?}");
+}
+
+#[tokio::test]
+async fn a_rank_is_not_told_of_another_outside_of_the_networks_of_its_worker() {
+    let mut house = House::new();
+    let addresses = ["127.0.0.1:9", "203.0.113.9:4000"].map(str::to_owned).to_vec();
+    let attempt = Some(AttemptRef { fence: 7, ..AttemptRef::default() });
+    // The sender may go: what it said last stays.
+    house.joins = watch::channel(Some(GangJoin { attempt, addresses })).1;
+    let assignment = Assignment { ranks: 2, ..assignment() };
+    let (failure, is_warm) = house.fails(&[ready(), listen(), listens(), stay()], assignment).await;
+    assert_eq!((failure.cause(), is_warm), (ExitCause::Internal, false));
+    assert!(failure.message.contains("203.0.113.9, which lies outside"), "{failure:?}");
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ impl House {
             checkpoint_ms: 0,
             memory_bytes: None,
             gang_address: std::net::Ipv4Addr::LOCALHOST.into(),
+            networks: Networks::default(),
             eyes,
         };
         let mut tasks = JoinSet::new();

@@ -2,11 +2,14 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use croft_proto::v1::{
-    Assignment, Assignments, AttemptRef, CoordinatorMessage, Refused, Revoke, Welcome, WorkerMessage,
-    coordinator_message::What as Tell,
-    dispatch_server::{self, DispatchServer},
-    worker_message::What,
+use croft_proto::{
+    store::Reach,
+    v1::{
+        Assignment, Assignments, AttemptRef, CoordinatorMessage, Refused, Revoke, Welcome, WorkerMessage,
+        coordinator_message::What as Tell,
+        dispatch_server::{self, DispatchServer},
+        worker_message::What,
+    },
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -93,6 +96,7 @@ impl House {
         let (orders, device::Inbox { assignments, .. }) = device::orders();
         let (say, said) = mpsc::channel(4);
         let hands = Hands {
+            reach: Reach::default(),
             hello: Hello { worker: "ws-1".to_owned(), ..Hello::default() },
             devices: vec![orders],
             said,
@@ -110,7 +114,7 @@ impl House {
             hold(
                 hands,
                 &[address.to_string().parse().expect("an address")],
-                &how(Security::Plaintext),
+                &how(Guard::default(), Security::Plaintext),
                 &token,
             )
             .await

@@ -2,13 +2,18 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use etcd_client::{Certificate, Client, ConnectOptions, Error as EtcdError, Identity, TlsOptions};
+use croft_proto::egress::{self, Guard};
+use etcd_client::{Channel, Client, Error as EtcdError};
 use tokio::time::timeout;
-use tonic::Code;
+use tonic::{
+    Code,
+    transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Uri},
+};
 
 use crate::{config::EtcdTls, state::Error};
 
 const CONNECT: Duration = Duration::from_secs(1);
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Rounds over all members before it counts as no answer.
 const ROUNDS: usize = 2;
 const STORE: &str = "etcd";
@@ -30,23 +35,43 @@ impl std::fmt::Debug for Members {
 }
 
 impl Members {
-    pub(super) async fn new(members: &[String], files: &EtcdTls, patience: Duration) -> Result<Self, Error> {
+    /// Connects when it is first asked, so a member that is down now is no error; one that must not be reached is.
+    pub(super) async fn new(
+        members: &[String],
+        files: &EtcdTls,
+        guard: &Guard,
+        patience: Duration,
+    ) -> Result<Self, Error> {
         let mut clients = Vec::new();
         for member in members {
-            let mut options = ConnectOptions::new()
-                .with_connect_timeout(CONNECT)
-                .with_keep_alive_while_idle(true)
-                .with_keep_alive(Duration::from_secs(2), Duration::from_secs(2));
-            if member.starts_with("https://") {
-                options = options.with_tls(tls(files)?);
+            let unusable =
+                |what: String| Error::Unavailable { store: STORE, what: format!("'{member}': {what}") };
+            let odd = || {
+                unusable(
+                    "it is no address of a member; give http://HOST:PORT or https://HOST:PORT".to_owned(),
+                )
+            };
+            let uri: Uri = member.parse().map_err(|_| odd())?;
+            let (Some(scheme @ ("http" | "https")), Some(host)) = (uri.scheme_str(), uri.host()) else {
+                return Err(odd());
+            };
+            match guard.addresses(host).await {
+                // A member whose name is not known now may be there later.
+                Ok(_) | Err(egress::Error::Unknown { .. }) => {}
+                Err(error) => return Err(Error::Unreachable { store: STORE, source: error }),
             }
-            // It connects when it is first asked, so a member that is down now is no error.
-            let client =
-                Client::connect([member], Some(options)).await.map_err(|error| Error::Unavailable {
-                    store: STORE,
-                    what: format!("'{member}' is no address of a member ({error}); give http://HOST:PORT"),
-                })?;
-            clients.push(client);
+            let mut endpoint = Endpoint::from(uri.clone())
+                .connect_timeout(CONNECT)
+                .keep_alive_while_idle(true)
+                .http2_keep_alive_interval(KEEP_ALIVE)
+                .keep_alive_timeout(KEEP_ALIVE);
+            if scheme == "https" {
+                endpoint = endpoint.tls_config(tls(files)?).map_err(|error| unusable(error.to_string()))?;
+            }
+            let channel = Channel::Tonic(endpoint.connect_with_connector_lazy(guard.connector()));
+            clients.push(
+                Client::from_channel(channel, None).await.map_err(|error| unusable(error.to_string()))?,
+            );
         }
         Ok(Self { clients, names: members.to_vec(), at: 0, patience })
     }
@@ -81,7 +106,7 @@ impl Members {
 }
 
 /// Trusts the one authority that is named, and shows a certificate where there is one.
-fn tls(files: &EtcdTls) -> Result<TlsOptions, Error> {
+fn tls(files: &EtcdTls) -> Result<ClientTlsConfig, Error> {
     let read = |path: &PathBuf| {
         let what = |error| format!("{}: {error}", path.display());
         std::fs::read(path).map_err(|error| Error::Unavailable { store: STORE, what: what(error) })
@@ -90,7 +115,7 @@ fn tls(files: &EtcdTls) -> Result<TlsOptions, Error> {
         let what = "https:// needs --etcd-ca FILE, the authority of the members' certificates".to_owned();
         return Err(Error::Unavailable { store: STORE, what });
     };
-    let mut options = TlsOptions::new().ca_certificate(Certificate::from_pem(read(authority)?));
+    let mut options = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(authority)?));
     if let (Some(certificate), Some(key)) = (&files.certificate, &files.key) {
         options = options.identity(Identity::from_pem(read(certificate)?, read(key)?));
     }

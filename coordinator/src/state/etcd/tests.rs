@@ -54,6 +54,7 @@ impl Server {
         EtcdConfig {
             members: vec![self.url.clone()],
             tls: EtcdTls::default(),
+            guard: Guard::default(),
             farm: "test".to_owned(),
             advertise: name.to_owned(),
         }
