@@ -7,6 +7,8 @@ use std::{
 };
 
 mod coordinator;
+#[cfg(test)]
+mod examples;
 mod nccl;
 mod security;
 mod telemetry;
