@@ -26,8 +26,8 @@ fn fields<T: Settings>(mut whole: Table, place: &str) -> Names {
         _ => &mut whole,
     };
     table.insert(NOBODY.to_owned(), Value::Boolean(true));
-    let refusal = whole.try_into::<T>().err().expect("an unknown field").to_string();
-    let (_, named) = refusal.split_once("expected ").expect("serde says what it expected");
+    let refusal = whole.try_into::<T>().err().expect("an unknown field");
+    let (_, named) = refusal.message().split_once("expected ").expect("serde says what it expected");
     named.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect()
 }
 
