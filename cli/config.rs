@@ -8,6 +8,8 @@ use std::{
 
 mod coordinator;
 mod egress;
+#[cfg(test)]
+mod examples;
 mod nccl;
 mod security;
 mod telemetry;

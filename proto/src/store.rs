@@ -109,12 +109,13 @@ async fn bucket(url: &Url, reach: &Reach) -> Result<Arc<dyn ObjectStore>, Error>
         return Err(Error::Key { url: bare(url), key: "AWS_ENDPOINT_URL" });
     };
     // A farm's store is a machine of its own network, and few studios give that a certificate.
-    builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(&endpoint);
+    let is_plain = endpoint.starts_with("http://");
+    builder = builder.with_allow_http(is_plain).with_endpoint(&endpoint);
     let odd = || Error::Endpoint { url: bare(url), endpoint: endpoint.clone() };
     let host = Url::parse(&endpoint).ok().and_then(|at| Some(at.host_str()?.to_owned())).ok_or_else(odd)?;
     let refused = |source| Error::Refused { url: bare(url), source };
     reach.guard.addresses(&host).await.map_err(refused)?;
-    let store = builder.with_http_connector(http::Connector::new(url, reach)?);
+    let store = builder.with_http_connector(http::Connector::new(url, reach, !is_plain)?);
     let failed = |source| Error::Store { url: bare(url), source };
     let store = store.build().map_err(failed)?;
     let prefix = Path::from_url_path(url.path().trim_matches('/')).map_err(|e| failed(e.into()))?;

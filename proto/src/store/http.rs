@@ -1,7 +1,7 @@
 //! The HTTP client of an S3 store: by the guard, without a proxy, and no further than a few redirects that the guard lets
 //! through as well.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{error::Error as _, net::SocketAddr, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use object_store::{
@@ -36,7 +36,8 @@ struct Guarded {
 }
 
 impl Connector {
-    pub(super) fn new(url: &Url, reach: &Reach) -> Result<Self, Error> {
+    /// For a server that is spoken to by TLS, or in the clear.
+    pub(super) fn new(url: &Url, reach: &Reach, tls: bool) -> Result<Self, Error> {
         let guard = reach.guard.clone();
         let mut builder = Client::builder()
             .no_proxy()
@@ -47,10 +48,16 @@ impl Connector {
             .http1_only()
             .user_agent(concat!("croft/", env!("CARGO_PKG_VERSION")));
         let authority = reach.authority.clone().or_else(|| std::env::var_os("AWS_CA_BUNDLE").map(Into::into));
-        if let Some(path) = authority {
-            builder = builder.tls_certs_only(authorities(&path)?);
+        match authority {
+            Some(path) => builder = builder.tls_certs_only(authorities(&path)?),
+            // A machine that has none is not asked for them where they are not needed.
+            None if !tls => builder = builder.tls_certs_only([]),
+            None => {}
         }
-        let failed = |error: reqwest::Error| Error::Client { url: bare(url), what: error.to_string() };
+        // Its own words are "builder error".
+        let why =
+            |error: &reqwest::Error| error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        let failed = |error: reqwest::Error| Error::Client { url: bare(url), what: why(&error) };
         Ok(Self(Guarded { client: builder.build().map_err(failed)?, guard }))
     }
 }
