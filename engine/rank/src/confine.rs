@@ -180,10 +180,13 @@ fn architecture() -> Result<TargetArch, seccompiler::Error> {
 mod tests {
     use std::{
         fs,
-        net::{TcpListener, UdpSocket},
+        net::{Ipv4Addr, TcpListener, UdpSocket},
         os::unix::net::UnixStream,
         process::Command,
+        time::Duration,
     };
+
+    use croft_engine::parallel::{Listener, Peer, Roll, Token};
 
     use super::*;
 
@@ -235,5 +238,27 @@ mod tests {
         for never in ["udp", "unix", "run a program"] {
             assert!(!could.contains(&never), "{could:?}");
         }
+    }
+
+    #[test]
+    fn ranks_that_are_confined_meet_and_speak() {
+        let dir = tempfile::tempdir().expect("scratch");
+        let listeners = [0, 1].map(|_| Listener::bind(Ipv4Addr::LOCALHOST.into()).expect("loopback"));
+        let peers: Vec<Peer> =
+            listeners.iter().map(|l| Peer { address: l.address().expect("bound"), share: 1 }).collect();
+        let ranks = (0..).zip(listeners).map(|(rank, listener)| {
+            let (scratch, peers) = (dir.path().to_owned(), peers.clone());
+            std::thread::spawn(move || {
+                let confinement = confine(&scratch, Network::Gang);
+                assert_eq!(confinement.calls, Enforced::Wholly);
+                let roll = Roll { rank, peers, token: Token([5; 32]), generation: 1 };
+                let mut group =
+                    listener.join(&roll, Duration::from_secs(10)).expect("nothing is in their way");
+                let mut values = [1.0_f32; 100];
+                group.all_reduce(&mut values).expect("summed");
+                assert!(values.iter().all(|value| *value == 2.0));
+            })
+        });
+        ranks.collect::<Vec<_>>().into_iter().for_each(|rank| rank.join().expect("it does not panic"));
     }
 }

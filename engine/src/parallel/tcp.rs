@@ -1,11 +1,13 @@
 //! Ranks that are processes, on one machine or several: a connection between each two of them.
 //!
-//! Nothing is encrypted here: it runs on the studio's own network, on the interface that it is told. A connection counts
-//! once both sides have shown the gang's token and agree on the generation, so that a rank of an earlier attempt, or
-//! anybody else, is not listened to.
+//! Each is TLS 1.3, and counts once both sides have shown that they have the gang's token and are of one generation: a rank
+//! of an earlier attempt, or anybody else, is not listened to, and whoever is on the way between two ranks reads nothing
+//! and changes nothing unseen. He sees how much is said, and when, and can cut the connection.
 
 mod hello;
 mod link;
+mod sealed;
+mod trust;
 
 use std::{
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
@@ -14,12 +16,14 @@ use std::{
 
 use super::{Broken, Fault, Group, Split};
 use hello::Hello;
-pub use hello::Token;
 use link::Link;
+use sealed::Sealed;
+pub use trust::Token;
+use trust::Trust;
 
 /// Between two tries to reach a rank that is not up yet, or to be reached.
 const AGAIN: Duration = Duration::from_millis(20);
-/// A stranger who connects and says nothing is not waited for longer.
+/// Whoever connects and does not show the gang's key is not waited for longer.
 const HELLO: Duration = Duration::from_secs(2);
 
 /// Where a rank can be reached by the others.
@@ -88,10 +92,11 @@ impl Listener {
     pub fn join(self, roll: &Roll, wait: Duration) -> Result<Group, Broken> {
         let until = Instant::now() + wait;
         let ranks = roll.peers.len();
-        let me = Hello { token: roll.token, generation: roll.generation, rank: roll.rank, ranks };
+        let trust = Trust::new(&roll.token, roll.generation);
+        let me = Hello { rank: roll.rank, ranks };
         let mut links: Vec<Option<Link>> = std::iter::repeat_with(|| None).take(ranks).collect();
         for (rank, link) in links.iter_mut().enumerate().take(roll.rank) {
-            *link = Some(dial(roll.peers[rank].address, rank, &me, until, wait)?);
+            *link = Some(dial(roll.peers[rank].address, rank, (&trust, &me), until, wait)?);
         }
         while let Some(rank) = (roll.rank + 1..ranks).find(|rank| links[*rank].is_none()) {
             if Instant::now() >= until {
@@ -99,7 +104,7 @@ impl Listener {
             }
             match self.0.accept() {
                 Ok((stream, _)) => {
-                    if let Some((rank, link)) = answered(stream, &me)
+                    if let Some((rank, link)) = answered(stream, &trust, &me)
                         && let Some(seat @ None) = links.get_mut(rank)
                         && rank > roll.rank
                     {
@@ -121,7 +126,19 @@ impl Listener {
     clippy::disallowed_methods,
     reason = "its worker asks the guard before it tells a rank where the others are"
 )]
-fn dial(at: SocketAddr, rank: usize, me: &Hello, until: Instant, wait: Duration) -> Result<Link, Broken> {
+fn dial(
+    at: SocketAddr,
+    rank: usize,
+    (trust, me): (&Trust, &Hello),
+    until: Instant,
+    wait: Duration,
+) -> Result<Link, Broken> {
+    let hello = |stream: TcpStream| {
+        let mut sealed = Sealed::dial(stream, trust, until)?;
+        me.say(&mut sealed, until)?;
+        let found = me.hear(&mut sealed, until)?;
+        Ok((found, sealed))
+    };
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -129,16 +146,12 @@ fn dial(at: SocketAddr, rank: usize, me: &Hello, until: Instant, wait: Duration)
         }
         match TcpStream::connect_timeout(&at, left) {
             Ok(stream) => {
-                let hello = |stream: &mut TcpStream| {
-                    me.say(stream, left)?;
-                    me.hear(stream, left)
-                };
-                let mut stream = stream;
-                let found = hello(&mut stream).map_err(|error| Broken::lost(rank, error))?;
+                let (found, sealed) =
+                    hello(stream).map_err(|error: std::io::Error| Broken::lost(rank, error))?;
                 if found != rank {
                     return Err(Broken::out_of_step(rank, format!("rank {found} answers at {at}")));
                 }
-                return Link::new(rank, stream).map_err(|error| Broken::lost(rank, error));
+                return Link::new(rank, sealed).map_err(|error| Broken::lost(rank, error));
             }
             Err(_) => std::thread::sleep(AGAIN.min(left)),
         }
@@ -146,15 +159,20 @@ fn dial(at: SocketAddr, rank: usize, me: &Hello, until: Instant, wait: Duration)
 }
 
 /// Who dialled, if it is one of the gang.
-fn answered(mut stream: TcpStream, me: &Hello) -> Option<(usize, Link)> {
-    let heard = stream.set_nonblocking(false).and_then(|()| me.hear(&mut stream, HELLO));
-    match heard.and_then(|rank| me.say(&mut stream, HELLO).map(|()| rank)) {
-        Ok(rank) => Some((rank, Link::new(rank, stream).ok()?)),
-        Err(error) => {
+fn answered(stream: TcpStream, trust: &Trust, me: &Hello) -> Option<(usize, Link)> {
+    let until = Instant::now() + HELLO;
+    let hello = || {
+        stream.set_nonblocking(false)?;
+        let mut sealed = Sealed::answer(stream, trust, until)?;
+        let rank = me.hear(&mut sealed, until)?;
+        me.say(&mut sealed, until)?;
+        Ok((rank, Link::new(rank, sealed)?))
+    };
+    hello()
+        .inspect_err(|error: &std::io::Error| {
             tracing::warn!(%error, "somebody who is not of this gang was sent away");
-            None
-        }
-    }
+        })
+        .ok()
 }
 
 #[cfg(feature = "nccl")]

@@ -11,6 +11,8 @@ use half::bf16;
 
 use super::*;
 
+mod wire;
+
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const SOON: Duration = Duration::from_secs(20);
 const TOKEN: Token = Token([7; 32]);

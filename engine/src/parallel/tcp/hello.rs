@@ -1,74 +1,40 @@
-//! How two ranks know each other: what each says first, and nothing else is listened to before.
+//! What each of two ranks says first, once both have shown the gang's key: who it is.
 
 use std::{
-    io::{Error, ErrorKind, Read, Write},
-    net::TcpStream,
-    time::Duration,
+    io::{Error, ErrorKind},
+    time::Instant,
 };
 
-use sha2::{Digest, Sha256};
+use super::sealed::Sealed;
 
-const MAGIC: &[u8; 8] = b"croft-r2";
-const BYTES: usize = MAGIC.len() + 32 + 8 + 4 + 4;
-
-/// The secret of one gang.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Token(pub [u8; 32]);
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
+const BYTES: usize = 4 + 4;
 
 #[derive(Debug)]
 pub(super) struct Hello {
-    pub(super) token: Token,
-    pub(super) generation: u64,
     pub(super) rank: usize,
     pub(super) ranks: usize,
 }
 
 impl Hello {
-    pub(super) fn say(&self, stream: &mut TcpStream, wait: Duration) -> std::io::Result<()> {
-        stream.set_write_timeout(Some(wait.max(Duration::from_millis(1))))?;
-        stream.write_all(&self.bytes(self.rank))
+    pub(super) fn say(&self, to: &mut Sealed, until: Instant) -> std::io::Result<()> {
+        to.say(&self.bytes(self.rank), until)
     }
 
-    /// The rank of whoever speaks, if it is of this gang.
-    pub(super) fn hear(&self, stream: &mut TcpStream, wait: Duration) -> std::io::Result<usize> {
-        stream.set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
+    /// The rank of whoever speaks. One that hears its own words, for somebody has led its connection back to it, hears nobody.
+    pub(super) fn hear(&self, from: &mut Sealed, until: Instant) -> std::io::Result<usize> {
         let mut bytes = [0; BYTES];
-        stream.read_exact(&mut bytes)?;
+        from.hear(&mut bytes, until)?;
         let (_, last) = bytes.split_last_chunk::<4>().expect("it is longer");
         let rank = u32::from_le_bytes(*last) as usize;
         if bytes == self.bytes(rank) && rank < self.ranks && rank != self.rank {
             Ok(rank)
         } else {
-            Err(Error::new(ErrorKind::PermissionDenied, "it is of another gang, generation or version"))
+            Err(Error::new(ErrorKind::PermissionDenied, "it is no other rank of this gang"))
         }
     }
 
-    /// What `rank` says. The token proves itself without being told: what is sent is made of it and of who sends it, so
-    /// that what one rank said lets nobody speak as another.
     fn bytes(&self, rank: usize) -> [u8; BYTES] {
-        let mut told = Vec::with_capacity(BYTES);
-        let [generation, ranks, rank] = [
-            self.generation.to_le_bytes().to_vec(),
-            (self.ranks as u32).to_le_bytes().to_vec(),
-            (rank as u32).to_le_bytes().to_vec(),
-        ];
-        let proof = Sha256::new()
-            .chain_update(self.token.0)
-            .chain_update(&generation)
-            .chain_update(&ranks)
-            .chain_update(&rank)
-            .finalize();
-        told.extend(MAGIC);
-        told.extend(proof);
-        told.extend(generation);
-        told.extend(ranks);
-        told.extend(rank);
-        told.try_into().expect("as many bytes as it says")
+        let [ranks, rank] = [self.ranks, rank].map(|number| (number as u32).to_le_bytes());
+        [ranks, rank].concat().try_into().expect("as many bytes as it says")
     }
 }

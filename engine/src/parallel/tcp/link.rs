@@ -1,4 +1,4 @@
-//! One connection: numbered frames of bytes, written by a thread of their own and read by another.
+//! One connection: numbered frames of bytes, sealed and written by a thread of their own, read and opened by another.
 //!
 //! Two ranks may send each other more than the system buffers; if both wrote before they read, both would wait for ever.
 //! And what comes while a rank computes is there when it asks for it.
@@ -7,7 +7,6 @@
 //! or is gone, and one that only waits for others, or for its turn on its device, is not blamed.
 
 use std::{
-    io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     sync::{
         Arc, Mutex, PoisonError,
@@ -18,7 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::super::{Broken, Fault, SIGN};
+use super::{
+    super::{Broken, Fault, SIGN},
+    sealed::{Inward, Sealed},
+};
 
 /// Frames that wait to be written, or to be taken. A rank is never more than a step ahead of another.
 const WAITING: usize = 4;
@@ -62,22 +64,23 @@ struct Life {
 }
 
 impl Link {
-    pub(super) fn new(rank: usize, stream: TcpStream) -> std::io::Result<Self> {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(None)?;
+    pub(super) fn new(rank: usize, sealed: Sealed) -> std::io::Result<Self> {
+        let (mut to, from, stream) = sealed.split()?;
         stream.set_write_timeout(Some(STUCK))?;
         let unwritten = Arc::new(AtomicUsize::new(0));
         let (out, waiting) = sync_channel::<Vec<u8>>(WAITING);
-        let (mut to, left) = (stream.try_clone()?, Arc::clone(&unwritten));
+        let left = Arc::clone(&unwritten);
         let writer = std::thread::Builder::new().name(format!("to-rank-{rank}")).spawn(move || {
             for frame in waiting {
                 if to.write_all(&frame).is_err() {
                     // Whoever reads from the other side sees the end.
-                    let _ = to.shutdown(Shutdown::Both);
+                    to.shut_down();
                     return;
                 }
                 left.fetch_sub(1, Ordering::Relaxed);
             }
+            // One that the other has closed already needs no end.
+            let _ = to.close();
         })?;
         let now = Instant::now();
         let life = Arc::new(Mutex::new(Life { heard: now, waited: now }));
@@ -86,7 +89,7 @@ impl Link {
         let gone = Arc::<std::sync::OnceLock<Broken>>::default();
         #[cfg(feature = "nccl")]
         let seen = Arc::clone(&gone);
-        let mut from = Frames { rank, stream: stream.try_clone()?, taken: 0, life: Arc::clone(&life) };
+        let mut from = Frames { rank, from, taken: 0, life: Arc::clone(&life) };
         let reader = std::thread::Builder::new().name(format!("from-rank-{rank}")).spawn(move || {
             loop {
                 let next = from.next();
@@ -228,7 +231,7 @@ fn frame(number: u64, part: &[u8]) -> Vec<u8> {
 /// What comes over a connection.
 struct Frames {
     rank: usize,
-    stream: TcpStream,
+    from: Inward,
     taken: u64,
     life: Arc<Mutex<Life>>,
 }
@@ -260,13 +263,12 @@ impl Frames {
 
     fn fill(&mut self, mut into: &mut [u8]) -> Result<(), Broken> {
         while !into.is_empty() {
-            match self.stream.read(into) {
+            match self.from.read(into) {
                 Ok(0) => return Err(Broken::lost(self.rank, "its connection was closed")),
                 Ok(read) => {
                     into = &mut into[read..];
                     self.note(|_, _| ());
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(Broken::lost(self.rank, error)),
             }
         }
