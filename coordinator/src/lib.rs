@@ -29,6 +29,8 @@ mod sweep;
 mod trace;
 mod updates;
 
+#[doc(hidden)]
+pub use api::edge;
 pub use config::{Config, EtcdTls};
 pub use error::Error;
 pub use metrics::SpanCounts;

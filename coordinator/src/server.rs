@@ -43,6 +43,9 @@ use crate::{
 const REQUESTS: usize = 1_024;
 /// Bytes of a message of somebody who may have no certificate.
 const SMALL: usize = 32 << 10;
+/// Bytes of what a worker says at once; its longest is the list of a clip's files. Two bytes on the wire may be a device
+/// of a hundred in memory.
+const SAID: usize = 1 << 20;
 /// A connection is probed this often, and dropped when the probe goes unanswered as long.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// The mind's timers want no finer one.
@@ -252,7 +255,7 @@ impl Coordinator {
             .add_service(v1::artifacts_server::ArtifactsServer::new(artifacts).max_decoding_message_size(max))
             .add_service(v1::farm_server::FarmServer::new(farm))
             .add_service(v1::identity_server::IdentityServer::new(identity).max_decoding_message_size(SMALL))
-            .add_service(v1::dispatch_server::DispatchServer::new(dispatch).max_decoding_message_size(max)))
+            .add_service(v1::dispatch_server::DispatchServer::new(dispatch).max_decoding_message_size(SAID)))
     }
 }
 

@@ -5,6 +5,9 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::files::Files;
 
+/// Numbers along one side of a tensor. The largest models have a quarter of this, and products of three fit a `usize`.
+pub(crate) const SIZE_MAX: u64 = 1 << 20;
+
 /// One JSON object and the file it came from.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -35,14 +38,14 @@ impl Settings {
         Error::Config { file: self.file.clone(), key: key.to_owned(), message: message.into() }
     }
 
-    /// A whole number above zero.
+    /// A whole number above zero that a side of a tensor can have.
     pub(crate) fn size(&self, key: &str, default: Option<usize>) -> Result<usize, Error> {
         let Some(value) = self.get(key) else {
             return default.ok_or_else(|| self.wrong(key, "missing"));
         };
         match value.as_u64() {
-            Some(n @ 1..=0xFFFF_FFFF) => Ok(n as usize),
-            _ => Err(self.wrong(key, format!("{value} is not a whole number above zero"))),
+            Some(n @ 1..=SIZE_MAX) => Ok(n as usize),
+            _ => Err(self.wrong(key, format!("{value} is not a whole number from 1 to {SIZE_MAX}"))),
         }
     }
 

@@ -123,6 +123,32 @@ fn tensors_that_the_architecture_does_not_have_are_refused() {
 }
 
 #[test]
+fn sizes_that_no_model_has_are_refused_and_never_reckoned_with() {
+    let whole = copy("ltx");
+    for (file, key, value) in [
+        ("vae/config.json", "block_out_channels", serde_json::json!([])),
+        ("vae/config.json", "block_out_channels", serde_json::json!([u64::MAX, 8, 8, 8])),
+        ("vae/config.json", "spatio_temporal_scaling", serde_json::json!(vec![true; 70])),
+        ("vae/config.json", "patch_size", (1_u64 << 31).into()),
+        ("vae/config.json", "latent_channels", u64::MAX.into()),
+        ("vae/config.json", "decoder_layers_per_block", serde_json::json!(vec![0; 100_000])),
+        ("vae/config.json", "spatial_compression_ratio", 0.into()),
+        ("vae/config.json", "spatial_compression_ratio", 4096.into()),
+        ("vae/config.json", "spatial_compression_ratio", 33.into()),
+        ("text_encoder/config.json", "relative_attention_num_buckets", 1.into()),
+        ("text_encoder/config.json", "num_heads", (1_u64 << 32).into()),
+        ("transformer/config.json", "attention_head_dim", 0xFFFF_FFFE_u64.into()),
+    ] {
+        let before = std::fs::read(whole.path().join(file)).unwrap();
+        edit(&whole, file, |json| json[key] = value.clone());
+        let error = failure(&whole);
+        let is_it = matches!(&error, Error::Config { file: f, key: k, .. } if f == file && k == key);
+        assert!(is_it, "{key}: {value}: {error}");
+        std::fs::write(whole.path().join(file), before).unwrap();
+    }
+}
+
+#[test]
 fn pieces_that_are_not_sentencepiece_are_refused() {
     let folder = copy("ltx");
     let tokenizer = folder.path().join("tokenizer");

@@ -103,7 +103,7 @@ impl Plan {
         let ground = Ground { axes: &axes, expansion: &expansion, name: &name, show: &show, first: &first };
         let planned: Option<Vec<LayerPlan>> = layers
             .iter()
-            .map(|layer| Some(LayerPlan::new(layer, used.get(&layer.model)?, &ground, report)))
+            .map(|layer| LayerPlan::new(layer, used.get(&layer.model)?, &ground, report))
             .collect();
         let layers = planned?;
         outputs::check(&layers, &ground, report);

@@ -109,6 +109,14 @@ impl Spec {
         &self.show
     }
 
+    /// More tasks than its plan can have: to tell a large plan before it is made.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn combinations(&self) -> u128 {
+        let values = self.axes.iter().map(|axis| u128::from(axis.len().max(1)));
+        values.fold(self.layers.len() as u128, u128::saturating_mul)
+    }
+
     /// sha256, hex, of what the spec says with its files; layout, comments and order of keys do not count.
     #[must_use]
     pub fn digest(&self) -> String {

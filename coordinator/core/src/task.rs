@@ -211,7 +211,7 @@ impl Live {
     /// Counts its device time up to `now`, during which it had one of so many parts of its devices.
     pub(crate) fn count(&mut self, now: Time, parts: u64) {
         let whole = now.since(self.counted).saturating_mul(self.seats.len() as u64);
-        self.used_ms += whole / parts.max(1);
+        self.used_ms = self.used_ms.saturating_add(whole / parts.max(1));
         self.counted = now;
     }
 }

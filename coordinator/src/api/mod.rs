@@ -5,6 +5,7 @@ mod artifacts;
 mod auth;
 pub(crate) mod convert;
 mod dispatch;
+pub mod edge;
 mod farm;
 mod identity;
 mod jobs;

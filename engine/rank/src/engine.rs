@@ -8,6 +8,7 @@ use std::{
 };
 
 use croft_engine::{
+    card::Card,
     checkpoint,
     parallel::{Split, Turns},
     pipelines::Pipeline,
@@ -86,7 +87,8 @@ impl Engine {
         let Some(recipe) = &render.recipe else {
             return Err(fail(ExitCause::BadSpec, "a render without a recipe", "update the worker"));
         };
-        let split = gang::split(render.gang.as_ref());
+        let split = gang::split(render.gang.as_ref())
+            .map_err(|why| fail(ExitCause::Internal, &why, "update the coordinator"))?;
         let residency = convert::residency(render.residency());
         let mut times = AttemptTimes::default();
         let mut files = Vec::new();
@@ -109,15 +111,7 @@ impl Engine {
             let group = gang::join(render.gang.as_ref(), render.id, &split, observer)?;
             // From here on it has the device to itself whenever it computes, to the last file.
             let mut group = group.in_turns(&self.turns, observer.waits());
-            let params = convert::params(recipe);
-            let request = Request::from_params(
-                pipeline.card(),
-                &recipe.prompt,
-                &recipe.negative_prompt,
-                recipe.seed,
-                &params,
-            )
-            .map_err(|error| convert::failed(render.id, &error))?;
+            let request = request(render.id, recipe, pipeline.card())?;
             let identity = checkpoint::identity(pipeline.card(), &request);
             let found = halfway::newest(&render.resume, &identity);
             resumed =
@@ -177,6 +171,21 @@ impl Engine {
         warm.renders += 1;
         Ok(Lent { engine: self, pipeline })
     }
+}
+
+/// What the recipe asks of the model of `card`.
+fn request(id: u64, recipe: &Recipe, card: &Card) -> Result<Request, RankFailed> {
+    let params = convert::params(recipe);
+    Request::from_params(card, &recipe.prompt, &recipe.negative_prompt, recipe.seed, &params)
+        .map_err(|error| convert::failed(id, &error))
+}
+
+/// Everything of a render that is looked at before a file is.
+pub(crate) fn understood(render: &RankRender, card: &Card) -> Result<Request, RankFailed> {
+    // Words for people, if it is refused.
+    let _ = gang::split(render.gang.as_ref());
+    convert::residency(render.residency());
+    request(render.id, render.recipe.as_ref().unwrap_or(&Recipe::default()), card)
 }
 
 /// Why a model is not warm.

@@ -15,17 +15,24 @@ const GATHER: Duration = Duration::from_secs(600);
 /// What they get to connect once all have.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// Ranks of one gang: no spec may ask for more.
+const RANKS_MAX: u32 = 64;
+
 /// Its part of the model.
-pub(crate) fn split(gang: Option<&RankGang>) -> Split {
+///
+/// # Errors
+/// In words, when there is no such gang.
+pub(crate) fn split(gang: Option<&RankGang>) -> Result<Split, String> {
     match gang {
+        Some(gang) if gang.ranks > RANKS_MAX => Err(format!("{} ranks; {RANKS_MAX} at most", gang.ranks)),
         Some(gang) if gang.ranks > 1 && gang.rank < gang.ranks => {
-            Split::uneven(gang.rank as usize, shares(gang)).by(match gang.mode() {
+            Ok(Split::uneven(gang.rank as usize, shares(gang)).by(match gang.mode() {
                 SplitMode::Tensor | SplitMode::Unspecified => Mode::Tensor,
                 SplitMode::Layers => Mode::Layers,
                 SplitMode::Guidance => Mode::Guidance,
-            })
+            }))
         }
-        _ => Split::whole(),
+        _ => Ok(Split::whole()),
     }
 }
 
@@ -88,4 +95,17 @@ pub(crate) fn join(
             "let the workers reach each other at their `gang_address`, on any port",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gang_of_billions_takes_no_memory() {
+        let gang = RankGang { rank: 1, ranks: u32::MAX, ..RankGang::default() };
+        assert_eq!(split(Some(&gang)).expect_err("too many"), "4294967295 ranks; 64 at most");
+        let gang = RankGang { ranks: 2, ..gang };
+        assert_eq!(split(Some(&gang)), Ok(Split::equal(1, 2)));
+    }
 }

@@ -17,6 +17,8 @@ mod socket;
 use std::path::Path;
 
 use confine::Network;
+use croft_engine::{card::Card, request::Request};
+use croft_proto::v1::{RankFailed, RankRender};
 pub use serve::{Error, serve};
 
 /// Gives up all that a rank does not need, writing below `scratch` alone; then serves on the inherited descriptor `fd` until the worker closes it, then ends the process: a rank without a worker
@@ -40,4 +42,13 @@ pub fn run(fd: i32, threads: u32, scratch: &Path, network: Network) -> Result<()
             std::process::exit(1)
         }
     })
+}
+
+/// What a rank makes of a worker's words before it opens anything.
+///
+/// # Errors
+/// When they ask for what the model of `card` cannot do.
+#[doc(hidden)]
+pub fn understood(render: &RankRender, card: &Card) -> Result<Request, Box<RankFailed>> {
+    engine::understood(render, card).map_err(Box::new)
 }

@@ -8,6 +8,9 @@ use crate::progress::Stage;
 use crate::settings::Settings;
 use crate::weights::Source;
 
+/// Pixels along one side, or frames, that a number of the latents stands for: clips are multiples of it.
+const RATIO_MAX: usize = 1 << 10;
+
 /// The autoencoder's decoding half with the statistics of its latents.
 #[derive(Debug)]
 pub(crate) struct Video {
@@ -35,7 +38,14 @@ impl Geometry {
         }
         let scaled = settings.get("spatio_temporal_scaling").and_then(|v| v.as_array());
         let halvings = scaled.map_or(3, |s| s.iter().filter(|v| v.as_bool() == Some(true)).count());
-        let ratio = |key: &str, patch: usize| settings.size(key, Some(patch << halvings));
+        let ratio = |key: &str, patch: usize| {
+            let doubled = u32::try_from(halvings).ok().and_then(|by| 1_usize.checked_shl(by));
+            let ratio = settings.size(key, doubled.and_then(|by| patch.checked_mul(by)))?;
+            if ratio <= RATIO_MAX && ratio.is_power_of_two() {
+                return Ok(ratio);
+            }
+            Err(settings.wrong(key, format!("{ratio} is no power of two up to {RATIO_MAX}")))
+        };
         Ok(Self {
             pixels_per_latent: ratio("spatial_compression_ratio", settings.size("patch_size", Some(4))?)?,
             frames_per_latent: ratio("temporal_compression_ratio", settings.size("patch_size_t", Some(1))?)?,

@@ -1,8 +1,9 @@
 //! From a prompt to text states: words to numbers, the text encoder, and a bounded memory of what was encoded last.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{NormalizerWrapper, Tokenizer, TruncationParams};
 
 use super::spiece;
 use crate::error::Error;
@@ -28,8 +29,11 @@ impl Words {
         let file = if files.has(JSON) || !files.has(PIECES) { JSON } else { PIECES };
         let bad = |message: String| Error::Config { file: file.into(), key: String::new(), message };
         let bytes = files.read(file)?;
-        let read = if file == JSON { Tokenizer::from_bytes(&bytes) } else { spiece::tokenizer(&bytes) };
-        let mut tokenizer = read.map_err(|error| bad(error.to_string()))?;
+        let read = || if file == JSON { Tokenizer::from_bytes(&bytes) } else { spiece::tokenizer(&bytes) };
+        let mut tokenizer = guarded(read).map_err(|why| bad(why.in_words()))?;
+        if !tokenizer.get_normalizer().is_none_or(is_tame) {
+            return Err(bad("its normalizer makes texts too long".into()));
+        }
         tokenizer.with_padding(None);
         let pad = tokenizer.token_to_id("<pad>").ok_or_else(|| bad("it has no token `<pad>`".into()))?;
         Ok(Self { file, tokenizer, pad })
@@ -37,15 +41,75 @@ impl Words {
 
     /// The numbers of `text`, cut to `length` or padded to it, and how many are not padding.
     fn numbers(&mut self, text: &str, length: usize) -> Result<(Vec<u32>, usize), Error> {
-        let bad =
-            |error: tokenizers::Error| crate::request::bad("prompt", error.to_string(), "use other words");
         let cut = TruncationParams { max_length: length, ..TruncationParams::default() };
-        self.tokenizer.with_truncation(Some(cut)).map_err(bad)?;
-        let mut numbers = self.tokenizer.encode(text, true).map_err(bad)?.get_ids().to_vec();
+        let (tokenizer, file) = (&mut self.tokenizer, self.file);
+        let encoded = guarded(|| tokenizer.with_truncation(Some(cut))?.encode(text, true));
+        let encoded = encoded.map_err(|why| match why {
+            Why::Refused(_) => crate::request::bad("prompt", why.in_words(), "use other words"),
+            Why::Panicked => Error::Config { file: file.into(), key: String::new(), message: why.in_words() },
+        })?;
+        let mut numbers = encoded.get_ids().to_vec();
         let used = numbers.len().min(length);
         numbers.resize(length, self.pad);
         Ok((numbers, used))
     }
+}
+
+/// Why a tokenizer did not do what it was asked.
+enum Why {
+    Refused(tokenizers::Error),
+    /// The library takes files at their word.
+    Panicked,
+}
+
+impl Why {
+    fn in_words(&self) -> String {
+        match self {
+            Self::Refused(error) => error.to_string(),
+            Self::Panicked => "the tokenizer contradicts itself".to_owned(),
+        }
+    }
+}
+
+/// Does what a tokenizer's file may make the library panic over: the file comes from outside.
+fn guarded<T>(work: impl FnOnce() -> Result<T, tokenizers::Error>) -> Result<T, Why> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => done.map_err(Why::Refused),
+        Err(_) => Err(Why::Panicked),
+    }
+}
+
+/// Steps of a normalizer that may make a text longer, and bytes that one writes for what it finds: a few lines that double
+/// a text would do so thirty times.
+const GROWING_MAX: usize = 4;
+const WRITTEN_BYTES_MAX: usize = 4;
+
+/// Whether no text becomes a thousand times as long.
+fn is_tame(normalizer: &NormalizerWrapper) -> bool {
+    growing(normalizer).is_some_and(|steps| steps <= GROWING_MAX)
+}
+
+/// How many of its steps may make a text longer; `None` when one writes too much.
+fn growing(normalizer: &NormalizerWrapper) -> Option<usize> {
+    use NormalizerWrapper as N;
+    match normalizer {
+        N::Sequence(steps) => steps.as_ref().iter().map(growing).sum(),
+        N::Replace(replace) => (replace.content.len() <= WRITTEN_BYTES_MAX).then_some(1),
+        N::Prepend(prepend) => (prepend.prepend.len() <= WRITTEN_BYTES_MAX).then_some(1),
+        N::Precompiled(_) | N::ByteLevel(_) | N::BertNormalizer(_) | N::NFD(_) | N::NFKC(_) | N::NFKD(_) => {
+            Some(1)
+        }
+        N::StripNormalizer(_) | N::StripAccents(_) | N::NFC(_) | N::Lowercase(_) | N::Nmt(_) => Some(0),
+    }
+}
+
+/// The numbers that the tokenizer of a model's folder makes of `text`: what a render begins with, and no more of it.
+///
+/// # Errors
+/// `Missing`, `Io`, `Config`; `BadRequest` for a text that it cannot read.
+#[doc(hidden)]
+pub fn tokens(files: &Files, text: &str, length: usize) -> Result<Vec<u32>, Error> {
+    Ok(Words::read(files)?.numbers(text, length)?.0)
 }
 
 /// A tokenizer, and the memory of what the text encoder made of its numbers.

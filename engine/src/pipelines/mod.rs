@@ -9,6 +9,8 @@ mod ltx;
 mod parts;
 mod spiece;
 
+#[doc(hidden)]
+pub use encode::tokens;
 pub use ltx::{Halfway, Noise, Pipeline};
 pub use parts::{Held, MostHeld};
 

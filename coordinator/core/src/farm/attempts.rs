@@ -287,7 +287,7 @@ impl Farm {
         task.avoid = None;
         let ended = task.end(now, None);
         if let Some(live) = &ended {
-            job.device_ms += live.used_ms;
+            job.device_ms = job.device_ms.saturating_add(live.used_ms);
             for seat in &live.seats {
                 self.avoided.succeeded(&id.job, &model, &seat.device);
                 if let Some(device) = self

@@ -124,7 +124,7 @@ impl Farm {
         let layer = &mut job.layers[id.layer as usize];
         let task = layer.touch(id.task);
         let live = task.end(now, Some(failure.clone())).expect("it was just found");
-        job.device_ms += live.used_ms;
+        job.device_ms = job.device_ms.saturating_add(live.used_ms);
         let told = failure.clone();
         let verdict = if cancelled { Verdict::Cancel } else { failure.cause.verdict() };
         match verdict {

@@ -101,7 +101,7 @@ impl Farm {
         }
         // The job's own record may be older than its tasks'.
         let ended = job.layers.iter().flat_map(|layer| layer.tasks.values()).flat_map(|task| &task.ended);
-        let spent: u64 = ended.map(Ended::device_ms).sum();
+        let spent = ended.map(Ended::device_ms).fold(0, u64::saturating_add);
         job.device_ms = job.device_ms.max(spent);
         for task in job.layers.iter().flat_map(|layer| layer.tasks.values()) {
             job.used.add_all(&usage::used(task));

@@ -1,6 +1,6 @@
 //! A layer with its model's card: parameters by their rules, seeds, and how prompts and names are filled.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use sha2::{Digest as _, Sha256};
 
@@ -76,9 +76,24 @@ const OTHER_NAMES: [(&str, &str); 9] = [
     ("negative_prompt", "it stands beside params, not in them"),
 ];
 
+/// Bytes of the longest text that a template may become: a few short lines name a cell of megabytes hundreds of times.
+const FILLED_BYTES_MAX: usize = 64 << 10;
+/// Digits of a seed; zeros may stand before it.
+const SEED_BYTES_MAX: usize = 20;
+/// Of a value in a task's label, the characters shown.
+const LABEL_CHARS_MAX: usize = 60;
+
 impl LayerPlan {
-    /// Everything about the layer but the names of its outputs.
-    pub(crate) fn new(layer: &Layer, card: &ModelCard, ground: &Ground<'_>, report: &mut Report) -> Self {
+    /// Everything about the layer but the names of its outputs; nothing where a text would be too long to be looked at.
+    pub(crate) fn new(
+        layer: &Layer,
+        card: &ModelCard,
+        ground: &Ground<'_>,
+        report: &mut Report,
+    ) -> Option<Self> {
+        if !are_short(layer, ground, report) {
+            return None;
+        }
         let mut plan = Self {
             name: layer.name.clone(),
             card: card.clone(),
@@ -107,7 +122,7 @@ impl LayerPlan {
         for (name, template) in [("prompt", &layer.prompt), ("negative_prompt", &layer.negative_prompt)] {
             plan.check_length(name, template, ground, report);
         }
-        plan
+        Some(plan)
     }
 
     /// Over how many devices its spec wants a task to be rendered, where it says so.
@@ -182,7 +197,7 @@ impl LayerPlan {
         let found = self.each(template, ground, |text| {
             let remedy = "seeds are whole numbers from 0 on".to_owned();
             let refused = || Refused { message: format!("{} is no seed", quoted(text)), remedy };
-            text.parse::<u64>().is_err().then(refused)
+            (text.len() > SEED_BYTES_MAX || text.parse::<u64>().is_err()).then(refused)
         });
         for refused in found {
             report.add(&template.place, refused.message, refused.remedy);
@@ -192,7 +207,7 @@ impl LayerPlan {
     /// Bounded by the longest values first; only when that is too long, task by task.
     fn check_length(&self, what: &str, template: &Template, ground: &Ground<'_>, report: &mut Report) {
         let max = self.card.prompt_bytes_max;
-        if template.pieces.iter().map(|piece| longest(piece, ground)).sum::<usize>() <= max {
+        if longest(template, ground) <= max {
             return;
         }
         let found = self.each(template, ground, |text| {
@@ -307,25 +322,52 @@ fn hashed(ground: &Ground<'_>, picks: &[u32]) -> u64 {
 
 /// `scene=alley seed=4103`
 pub(crate) fn label(ground: &Ground<'_>, picks: &[u32]) -> String {
-    let word = |axis: usize| format!("{}={}", ground.axes[axis].name, ground.axes[axis].text(picks[axis]));
+    let word = |axis: usize| {
+        let text = ground.axes[axis].text(picks[axis]);
+        let more = if text.chars().nth(LABEL_CHARS_MAX).is_some() { "…" } else { "" };
+        let shown: String = text.chars().take(LABEL_CHARS_MAX).collect();
+        format!("{}={shown}{more}", ground.axes[axis].name)
+    };
     ground.combined().map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// Bytes of the longest text that a piece can become, or more.
-fn longest(piece: &Piece, ground: &Ground<'_>) -> usize {
-    const NUMBER_BYTES_MAX: usize = 20;
-    let longest_of = |axis: usize, of: &dyn Fn(u32) -> usize| {
-        let tasks = ground.first[axis].iter().enumerate().filter(|(_, first)| first.is_some());
-        tasks.map(|(value, _)| of(u32::try_from(value).expect("TASKS_MAX"))).max().unwrap_or(0)
-    };
-    match piece {
-        Piece::Text(text) => text.len(),
-        Piece::Axis(axis) => longest_of(*axis, &|value| ground.axes[*axis].text(value).len()),
-        Piece::Column(axis, column) => {
-            longest_of(*axis, &|value| ground.axes[*axis].cell(value, *column).len())
+/// Whether all that the layer's templates can become is short enough to be made, task by task.
+fn are_short(layer: &Layer, ground: &Ground<'_>, report: &mut Report) -> bool {
+    let mut all = true;
+    for template in layer.templates() {
+        let bytes = longest(template, ground);
+        if bytes > FILLED_BYTES_MAX {
+            let message = format!("can become {bytes} bytes long, more than {FILLED_BYTES_MAX}");
+            report.add(&template.place, message, "name shorter values, or fewer");
+            all = false;
         }
+    }
+    all
+}
+
+/// Bytes of the longest text that a template can become, or more.
+fn longest(template: &Template, ground: &Ground<'_>) -> usize {
+    const NUMBER_BYTES_MAX: usize = 20;
+    // A template may name an axis often; its values are many.
+    let mut known = BTreeMap::new();
+    let mut longest_of = |axis: usize, column: Option<usize>| {
+        let axes = ground.axes;
+        let bytes = |value: u32| match column {
+            Some(column) => axes[axis].cell(value, column).len(),
+            None => axes[axis].text(value).len(),
+        };
+        *known.entry((axis, column)).or_insert_with(|| {
+            let used = ground.first[axis].iter().enumerate().filter(|(_, first)| first.is_some());
+            used.map(|(value, _)| bytes(u32::try_from(value).expect("TASKS_MAX"))).max().unwrap_or(0)
+        })
+    };
+    let bytes = template.pieces.iter().map(|piece| match piece {
+        Piece::Text(text) => text.len(),
+        Piece::Axis(axis) => longest_of(*axis, None),
+        Piece::Column(axis, column) => longest_of(*axis, Some(*column)),
         // A job may get a longer name than the spec's, up to this.
         Piece::Show | Piece::Job | Piece::Layer => crate::ids::NAME_CHARS_MAX,
         Piece::Task | Piece::Seed => NUMBER_BYTES_MAX,
-    }
+    });
+    bytes.sum()
 }

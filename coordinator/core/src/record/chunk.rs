@@ -134,6 +134,12 @@ impl TaskRecord {
         }
     }
 
+    /// The number of its newest attempt.
+    pub(crate) fn attempts(&self) -> u64 {
+        let live = self.live.as_ref().map_or(0, |live| live.number);
+        u64::from(self.number.max(live))
+    }
+
     /// The task again; a live attempt's worker is away, and its patience begins anew at `now`.
     pub(crate) fn task(self, now: Time) -> Task {
         let live = self.live.filter(|live| !live.devices.is_empty()).map(|live| {

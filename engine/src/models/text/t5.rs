@@ -34,6 +34,10 @@ impl Config {
 
     pub(crate) fn read(settings: &Settings) -> Result<Self, Error> {
         settings.only("feed_forward_proj", "gated-gelu")?;
+        let buckets = settings.size("relative_attention_num_buckets", Some(32))?;
+        if buckets < 2 {
+            return Err(settings.wrong("relative_attention_num_buckets", "one for each direction at least"));
+        }
         Ok(Self {
             width: settings.size("d_model", None)?,
             heads: settings.size("num_heads", None)?,
@@ -41,7 +45,7 @@ impl Config {
             hidden: settings.size("d_ff", None)?,
             layers: settings.size("num_layers", None)?,
             words: settings.size("vocab_size", None)?,
-            buckets: settings.size("relative_attention_num_buckets", Some(32))?,
+            buckets,
             farthest: settings.size("relative_attention_max_distance", Some(128))?,
             eps: settings.number("layer_norm_epsilon", Some(1e-6))? as f32,
         })
@@ -221,12 +225,21 @@ fn bucket(distance: i64, buckets: usize, farthest: usize) -> usize {
     // The roundings of f32 decide the bucket at the borders, so the order of these is the order in which T5 was
     // trained to do them.
     let share = (near as f32 / exact as f32).ln() / (farthest as f64 / exact as f64).ln() as f32;
-    side + (exact + (share * (half - exact) as f32) as usize).min(half - 1)
+    side + exact.saturating_add((share * (half - exact) as f32) as usize).min(half - 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::bucket;
+
+    #[test]
+    fn any_buckets_hold_any_distance() {
+        for (buckets, farthest) in [(2, 1), (3, 128), (4, 1), (32, 8), (32, 1 << 20)] {
+            for distance in (-512..=512).chain([i64::MIN + 1, i64::MAX]) {
+                assert!(bucket(distance, buckets, farthest) < buckets, "{distance}: {buckets}, {farthest}");
+            }
+        }
+    }
 
     #[test]
     fn distances_fall_into_the_buckets_of_transformers() {

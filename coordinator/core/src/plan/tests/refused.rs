@@ -82,3 +82,24 @@ fn what_does_not_go_is_told_where_and_what_and_how() {
     }
     assert!(wrong.is_empty(), "{wrong}");
 }
+
+#[test]
+fn a_template_that_becomes_megabytes_is_refused_before_it_is_filled() {
+    let cell = "x".repeat(400_000);
+    let (prompt, seed) = ("{a}".repeat(250), "{a}".repeat(250));
+    let rest = format!(
+        "axes: {{a: [\"{cell}\"], b: \"1-1000\"}}\nlayers: [{{name: l, model: m, prompt: \"{prompt}\", seed: \"{seed}\"}}]\n"
+    );
+    let told = told(&planned(&rest).expect_err("it is too long"));
+    assert!(told.contains("layers[0].prompt: can become 100000000 bytes long, more than 65536"), "{told}");
+    assert!(told.contains("layers[0].seed: can become 100000000 bytes long"), "{told}");
+}
+
+#[test]
+fn a_problem_shows_the_beginning_of_a_long_value() {
+    let cell = "1".repeat(60_000);
+    let rest =
+        format!("axes: {{a: [\"{cell}\"]}}\nlayers: [{{name: l, model: m, prompt: x, seed: \"{{a}}\"}}]\n");
+    let told = told(&planned(&rest).expect_err("no seed"));
+    assert!(told.len() < 1_000 && told.contains("(a=1111") && told.contains('…'), "{} bytes", told.len());
+}

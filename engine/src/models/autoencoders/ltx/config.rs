@@ -4,7 +4,10 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::kernels::Time;
-use crate::settings::Settings;
+use crate::settings::{SIZE_MAX, Settings};
+
+/// Entries of a list, one for each block: a block doubles the sides of a clip.
+const BLOCKS_MAX: usize = 16;
 
 const FILE: &str = "vae/config.json";
 
@@ -72,6 +75,9 @@ impl Config {
                 .and_then(|types| types.last())
                 .is_some_and(|last| last == "LTXVideo095DownBlock3D"),
         };
+        if encoder.channels.is_empty() {
+            return Err(settings.wrong("block_out_channels", "no blocks"));
+        }
         Ok(Self {
             latent_channels,
             blocks: blocks(&settings)?,
@@ -105,10 +111,8 @@ fn blocks(settings: &Settings) -> Result<Vec<BlockConfig>, Error> {
             return Err(settings.wrong(key, format!("{found} entries where {wanted} are needed")));
         }
     }
-    if channels.contains(&0) || factor.contains(&0) {
-        return Err(
-            settings.wrong("decoder_block_out_channels", "no channels, or an upsample_factor of zero")
-        );
+    if channels.iter().zip(&factor).any(|(channels, factor)| *factor == 0 || channels / factor == 0) {
+        return Err(settings.wrong("upsample_factor", "leaves a block without channels"));
     }
     let widest = channels[count - 1];
     let mut blocks = vec![BlockConfig {
@@ -130,7 +134,7 @@ fn blocks(settings: &Settings) -> Result<Vec<BlockConfig>, Error> {
 }
 
 fn sizes(settings: &Settings, key: &str) -> Result<Vec<usize>, Error> {
-    list(settings, key, |v| v.as_u64().map(|n| n as usize))
+    list(settings, key, |v| v.as_u64().filter(|n| *n <= SIZE_MAX).map(|n| n as usize))
 }
 
 fn flags(settings: &Settings, key: &str) -> Result<Vec<bool>, Error> {
@@ -140,6 +144,9 @@ fn flags(settings: &Settings, key: &str) -> Result<Vec<bool>, Error> {
 fn list<T>(settings: &Settings, key: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>, Error> {
     let entries =
         settings.get(key).and_then(Value::as_array).ok_or_else(|| settings.wrong(key, "not a list"))?;
+    if entries.len() > BLOCKS_MAX {
+        return Err(settings.wrong(key, format!("{} entries, more than {BLOCKS_MAX}", entries.len())));
+    }
     entries
         .iter()
         .map(|v| read(v).ok_or_else(|| settings.wrong(key, format!("{v} is of the wrong kind"))))

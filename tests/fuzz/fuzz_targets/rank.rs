@@ -1,0 +1,6 @@
+//! See `src/rank.rs`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| croft_fuzz::rank::run(input));

@@ -1,0 +1,6 @@
+//! See `src/spec.rs`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| croft_fuzz::spec::run(input));
