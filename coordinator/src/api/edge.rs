@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use croft_core::{
+    access::Caller,
     farm::Farm,
     ids::SessionId,
     step::{Assignment, Event},
@@ -41,7 +42,7 @@ pub fn shown(farm: &Farm, now: Time) {
     farm.limits().into_iter().for_each(|limit| drop(convert::limit(limit)));
     for job in farm.jobs() {
         let tasks = farm.task_ids(&job.id, &croft_core::view::Selector::default()).unwrap_or_default();
-        for wait in farm.explain_all(now, &tasks) {
+        for wait in farm.explain_all(now, &tasks, &Caller::Local) {
             drop(convert::wait(1, "", wait));
         }
         tasks.iter().filter_map(|task| farm.task(task)).for_each(|task| drop(convert::task(task)));

@@ -30,11 +30,12 @@ impl v1::farm_server::Farm for Farm {
         &self,
         request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+        let reader = Call::of(&request).caller().clone();
         let v1::ListWorkersRequest { page_size, page_token } = request.into_inner();
         let size = page::size(page_size);
         let from =
             page::read::<1>(&page_token)?.map_or(0, |[from]| usize::try_from(from).unwrap_or(usize::MAX));
-        let workers = self.handle.ask(|desk| desk.farm.workers()).await?;
+        let workers = self.handle.ask(move |desk| desk.farm.workers_for(&reader)).await?;
         let more = workers.len() > from.saturating_add(size);
         let next = if more { page::write([(from + size) as u64]) } else { String::new() };
         let workers = workers.into_iter().skip(from).take(size).map(convert::worker).collect();
@@ -45,12 +46,13 @@ impl v1::farm_server::Farm for Farm {
         &self,
         request: Request<v1::GetWorkerRequest>,
     ) -> Result<Response<v1::Worker>, Status> {
+        let reader = Call::of(&request).caller().clone();
         let name = request.into_inner().name;
         let id = name
             .strip_prefix("workers/")
             .ok_or_else(|| invalid("name", format!("'{name}' is no worker's name: workers/WORKER")))?;
         let id = WorkerId::new(id).map_err(|_| not_found("worker", &name))?;
-        let workers = self.handle.ask(|desk| desk.farm.workers()).await?;
+        let workers = self.handle.ask(move |desk| desk.farm.workers_for(&reader)).await?;
         let worker = workers.into_iter().find(|worker| worker.id == id);
         Ok(Response::new(convert::worker(worker.ok_or_else(|| not_found("worker", &name))?)))
     }

@@ -78,12 +78,13 @@ pub(super) async fn explain(
     let job = convert::parse_job("parent", parent)?;
     call.is_about(handle, &job, parent).await?;
     let selector = convert::selector(selector)?;
+    let reader = call.caller().clone();
     let explained = handle.ask(move |desk| {
         let now = desk.clock.now();
         let mut tasks = desk.farm.task_ids(&job, &selector)?;
         let all = tasks.len();
         tasks.truncate(EXPLAINED);
-        let waits = desk.farm.explain_all(now, &tasks);
+        let waits = desk.farm.explain_all(now, &tasks, &reader);
         let mut by_reason: BTreeMap<WaitReason, (u64, String, Wait)> = BTreeMap::new();
         for (task, wait) in tasks.iter().zip(waits) {
             let name = || desk.farm.name(task).unwrap_or_default();

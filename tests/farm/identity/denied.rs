@@ -104,14 +104,14 @@ fn an_artist_sees_and_changes_the_jobs_of_own_shows() {
     let mut studio = Studio::open();
     studio.worker("one");
     studio.issue(&["kim", "--role", "artist", "--show", "spring"]);
-    let spec = |show: &str| {
-        let path = shapes(studio.dir.path(), show, 1, 2);
+    let spec = |name: &str, show: &str, steps: u32| {
+        let path = shapes(studio.dir.path(), name, 1, steps);
         let text = fs::read_to_string(&path).expect("a spec");
         fs::write(&path, text.replace("kind: Job\n", &format!("kind: Job\nshow: {show}\n")))
             .expect("written");
         path
     };
-    let (spring, autumn) = (spec("spring"), spec("autumn"));
+    let (spring, autumn) = (spec("spring", "spring", 2), spec("autumn", "autumn", 2));
     ends(studio.by("kim", &["submit", "--watch"]).arg(&spring), 0);
     let told = says(studio.by("kim", &["submit"]).arg(&autumn), 5);
     assert!(told.contains("show 'autumn'"), "{told}");
@@ -132,6 +132,16 @@ fn an_artist_sees_and_changes_the_jobs_of_own_shows() {
     ] {
         says(&mut studio.by("kim", words), 5);
     }
+    // What else the farm does shows as that it does something.
+    ends(studio.by("sam", &["submit"]).arg(spec("autumn-long", "autumn", 400)), 0);
+    until("the device is busy", || studio.json(&["status"])["devicesBusy"] == 1);
+    ends(studio.by("kim", &["submit"]).arg(spec("spring-late", "spring", 2)), 0);
+    for words in [&["workers"][..], &["why", "spring-late"]] {
+        let told = ends(&mut studio.by("kim", words), 0);
+        let told = String::from_utf8(told.stdout).expect("text");
+        assert!(told.contains("a task of another show") && !told.contains("autumn"), "{words:?}: {told}");
+    }
+    ends(&mut studio.by("sam", &["cancel", "autumn-long", "--yes", "--now"]), 0);
     let out = studio.dir.path().join("out");
     says(studio.by("kim", &["get", "autumn"]).arg("-d").arg(&out), 5);
     ends(studio.by("kim", &["get", "spring"]).arg("-d").arg(&out), 0);

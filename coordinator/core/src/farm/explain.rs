@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    access::Caller,
     ids::{DeviceId, TaskId},
     job::Job,
     split::{Room, bytes},
@@ -37,17 +38,18 @@ impl Farm {
     /// Why a task waits at `now`; `None` for one that is not there.
     #[must_use]
     pub fn explain(&self, now: Time, id: &TaskId) -> Option<Wait> {
-        self.explain_by(now, id, &self.draft(now))
+        self.explain_by(now, id, &self.draft(now), &Caller::Local)
     }
 
-    /// The same for many tasks, by one look at the farm.
+    /// The same for many tasks, by one look at the farm, in words for `reader`: tasks of shows that are none of theirs have no
+    /// name.
     #[must_use]
-    pub fn explain_all(&self, now: Time, ids: &[TaskId]) -> Vec<Wait> {
+    pub fn explain_all(&self, now: Time, ids: &[TaskId], reader: &Caller) -> Vec<Wait> {
         let draft = self.draft(now);
-        ids.iter().filter_map(|id| self.explain_by(now, id, &draft)).collect()
+        ids.iter().filter_map(|id| self.explain_by(now, id, &draft, reader)).collect()
     }
 
-    fn explain_by(&self, now: Time, id: &TaskId, draft: &Draft) -> Option<Wait> {
+    fn explain_by(&self, now: Time, id: &TaskId, draft: &Draft, reader: &Caller) -> Option<Wait> {
         let job = self.jobs.get(&id.job)?;
         let state = self.task_state(id)?;
         let mut wait = Wait {
@@ -65,7 +67,7 @@ impl Farm {
                 (WaitReason::Running, "it runs or is being published".to_owned())
             }
             TaskState::Waiting => (WaitReason::Layer, self.waits_for(job, id)),
-            TaskState::Queued => self.queued(now, job, id, draft, &mut wait),
+            TaskState::Queued => self.queued(now, job, id, (draft, reader), &mut wait),
         };
         Some(wait)
     }
@@ -91,7 +93,7 @@ impl Farm {
         now: Time,
         job: &Job,
         id: &TaskId,
-        draft: &Draft,
+        (draft, reader): (&Draft, &Caller),
         wait: &mut Wait,
     ) -> (WaitReason, String) {
         if job.paused {
@@ -129,7 +131,7 @@ impl Farm {
             }
             Some(Refusal::Device) | None => {}
         }
-        let devices = self.devices_for(now, job, id, draft);
+        let devices = self.devices_for(now, job, id, (draft, reader));
         wait.nearest = devices.able.iter().take(NAMED).map(|(_, words)| words.clone()).collect();
         wait.unusable = devices.unusable.iter().take(NAMED).cloned().collect();
         self.no_device(job, id, draft, &devices)
@@ -203,7 +205,7 @@ impl Farm {
         }
     }
 
-    fn devices_for(&self, now: Time, job: &Job, id: &TaskId, draft: &Draft) -> Devices {
+    fn devices_for(&self, now: Time, job: &Job, id: &TaskId, (draft, reader): (&Draft, &Caller)) -> Devices {
         let plan = &job.plan.layers()[id.layer as usize];
         let demand = Demand::of(self, job, id.layer);
         let kept: BTreeMap<&DeviceId, &TaskId> =
@@ -245,7 +247,7 @@ impl Farm {
                 let words = match (&device.busy, kept.get(&at)) {
                     (Busy::Free, Some(task)) if **task != *id => {
                         found.kept += 1;
-                        let whom = self.name(task).unwrap_or_default();
+                        let whom = self.name_for(reader, task).unwrap_or_default();
                         format!("{} free, kept for {whom}", name(&at))
                     }
                     (Busy::Free, _) => {
@@ -254,7 +256,8 @@ impl Farm {
                     }
                     (Busy::Alone(..) | Busy::Companions(_), _) => {
                         found.busy += 1;
-                        let names = device.busy.tenants().filter_map(|t| self.name(&t.attempt.task));
+                        let names =
+                            device.busy.tenants().filter_map(|t| self.name_for(reader, &t.attempt.task));
                         let whom = names.collect::<Vec<_>>().join(" and ");
                         let left = free_at.since(now).div_ceil(1_000);
                         format!("{} busy with {whom}, ends in about {left} s", name(&at))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    access::Caller,
     ids::TaskId,
     time::Time,
     view::{TaskState, WaitReason},
@@ -66,7 +67,7 @@ impl Farm {
                 }
             }
         }
-        let waits = self.explain_all(now, &asked);
+        let waits = self.explain_all(now, &asked, &Caller::Local);
         for (wait, tasks) in waits.into_iter().zip(speaks_for) {
             *survey.waits.entry(wait.reason).or_default() += tasks;
         }

@@ -1,6 +1,7 @@
 //! Answers to questions. Nothing here changes anything.
 
 use crate::{
+    access::Caller,
     ids::{AttemptId, DeviceId, JobId, SessionId, TaskId},
     job::{Job, Layer},
     plan::Plan,
@@ -12,6 +13,9 @@ use crate::{
 };
 
 use super::Farm;
+
+/// What a task is called to somebody who may not know of its show.
+const ANOTHERS: &str = "a task of another show";
 
 impl Farm {
     #[must_use]
@@ -49,6 +53,12 @@ impl Farm {
     pub fn name(&self, id: &TaskId) -> Option<String> {
         let layer = self.jobs.get(&id.job)?.plan.layers().get(id.layer as usize)?;
         Some(format!("{}/{}/{:04}", id.job, layer.name, id.task + 1))
+    }
+
+    /// The same for somebody who may not know of every show.
+    pub(super) fn name_for(&self, reader: &Caller, id: &TaskId) -> Option<String> {
+        let show = self.jobs.get(&id.job)?.plan.show();
+        if reader.may_see(show).is_ok() { self.name(id) } else { Some(ANOTHERS.to_owned()) }
     }
 
     /// `cpu`, `nvidia` …
@@ -148,6 +158,12 @@ impl Farm {
 
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerView> {
+        self.workers_for(&Caller::Local)
+    }
+
+    /// The same for somebody who may not know of every show: what runs of others has no name.
+    #[must_use]
+    pub fn workers_for(&self, reader: &Caller) -> Vec<WorkerView> {
         let view = |(id, worker): (&crate::ids::WorkerId, &Worker)| WorkerView {
             id: id.clone(),
             state: match worker.state {
@@ -159,7 +175,7 @@ impl Farm {
             tags: worker.tags.clone(),
             seen: worker.seen,
             locks: worker.locks.clone(),
-            devices: worker.devices.values().map(|device| self.view_device(device)).collect(),
+            devices: worker.devices.values().map(|device| self.view_device(device, reader)).collect(),
         };
         self.workers.iter().map(view).collect()
     }
@@ -295,9 +311,10 @@ impl Farm {
         }
     }
 
-    fn view_device(&self, device: &Device) -> DeviceView {
+    fn view_device(&self, device: &Device, reader: &Caller) -> DeviceView {
         let running = device.busy.tenants().filter_map(|Tenant { attempt, .. }| {
-            self.name(&attempt.task).map(|name| format!("{name}#{}", attempt.number))
+            let name = self.name_for(reader, &attempt.task)?;
+            Some(if name == ANOTHERS { name } else { format!("{name}#{}", attempt.number) })
         });
         let held = if device.held_until > self.checked {
             let left = Time::since(device.held_until, self.checked).div_ceil(1_000);
