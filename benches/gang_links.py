@@ -41,7 +41,9 @@ def main():
         lines.append(f"| {row} | {one:.4g} | {other:.4g} | {other / one:.2f} | {span} |")
     load = f"load {began:.1f} before and {os.getloadavg()[0]:.1f} after, {os.cpu_count()} cores"
     how = f"Medians of {options.rounds} rounds, each of which runs both; {options.date}; {load}."
-    table = "\n".join([*lines, "", how, ""])
+    repeat = "Repeat: `python benches/gang_links.py before=PROGRAM after=PROGRAM`, with builds of `gang_links` before and after."
+    about = "A link between two ranks, both in one process, over loopback; processor seconds are of both ends."
+    table = "\n".join([about, "", *lines, "", how, repeat, ""])
     print(table)
     (HERE / "results" / "gang_links.md").write_text(table)
 
