@@ -146,12 +146,6 @@ impl Reader {
             return Ok(());
         }
         tracing::Span::current().record("worker", joined.worker.as_str());
-        tracing::info!(
-            devices = joined.devices.len(),
-            host = joined.host,
-            version = joined.version,
-            "worker joined"
-        );
         // `out` goes to the farm's thread, which alone decides from here on when the stream ends.
         let closed = end.clone();
         let told = out.clone();
@@ -177,6 +171,12 @@ impl Reader {
                 return Ok(());
             }
         };
+        tracing::info!(
+            devices = joined.devices.len(),
+            host = joined.host,
+            version = joined.version,
+            "worker joined"
+        );
         let worker = joined.worker.clone();
         handle.tell_made(Box::new(move |_| Some(Event::WorkerJoined(Box::new(joined))))).await?;
         let book = &hears.book;
