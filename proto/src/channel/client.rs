@@ -104,7 +104,16 @@ async fn connect(guard: Guard, address: Address, wire: Wire) -> io::Result<Io> {
     };
     let tcp = guard.connect(&address.host, address.port).await?;
     tcp.set_nodelay(true)?;
-    let Some(config) = config else { return Ok(TokioIo::new(Either::Left(tcp))) };
+    let Some(config) = config else {
+        // A name such as `localhost` is only a name.
+        if !tcp.peer_addr()?.ip().to_canonical().is_loopback() {
+            return Err(io::Error::other(format!(
+                "plaintext is for this machine, and '{}' is another",
+                address.host
+            )));
+        }
+        return Ok(TokioIo::new(Either::Left(tcp)));
+    };
     let name = ServerName::try_from(address.host).map_err(io::Error::other)?;
     let shaken = timeout(HANDSHAKE, TlsConnector::from(config).connect(name, tcp)).await;
     let late = || io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake was not finished");

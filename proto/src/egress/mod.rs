@@ -91,9 +91,16 @@ impl Guard {
                 Err(error) => last = Some(error),
             }
         }
-        // Nobody is where it was: if that is because it has moved, whoever waits for it would wait for ever.
-        self.0.names.again(host).await.map_err(io::Error::other)?;
+        self.unanswered(host).await.map_err(io::Error::other)?;
         Err(last.unwrap_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable)))
+    }
+
+    /// Nobody answers where `host` was. If that is because it has moved, whoever waits for it would wait for ever.
+    ///
+    /// # Errors
+    /// When it has.
+    pub async fn unanswered(&self, host: &str) -> Result<(), Error> {
+        self.0.names.again(host).await
     }
 
     /// Makes the connections of an HTTP/2 client that is not ours.

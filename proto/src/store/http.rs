@@ -71,18 +71,21 @@ impl HttpConnector for Connector {
 #[async_trait]
 impl HttpService for Guarded {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let refused = |error: egress::Error| HttpError::new(HttpErrorKind::Unknown, error);
+        let host = request.uri().host().unwrap_or_default().to_owned();
         // A resolver is not asked for what is an address already.
-        if let Some(host) = request.uri().host() {
-            let allowed = self.guard.addresses(host).await;
-            allowed.map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
+        self.guard.addresses(&host).await.map_err(refused)?;
+        let error = match self.client.call(request).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        if let Some(within) = egress::Error::within(&error) {
+            return Err(refused(within.clone()));
         }
-        let answer = self.client.call(request).await;
-        if let Err(error) = &answer
-            && let Some(refused) = egress::Error::within(error)
-        {
-            return Err(HttpError::new(HttpErrorKind::Unknown, refused.clone()));
+        if error.kind() == HttpErrorKind::Connect {
+            self.guard.unanswered(&host).await.map_err(refused)?;
         }
-        answer
+        Err(error)
     }
 }
 
