@@ -1,5 +1,5 @@
 """redirect.py ADDRESS PORT LOCATION: answers every request with a redirect there."""
-import http.server, sys
+import http.server, socketserver, sys
 
 
 class Elsewhere(http.server.BaseHTTPRequestHandler):
@@ -15,4 +15,6 @@ class Elsewhere(http.server.BaseHTTPRequestHandler):
         pass
 
 
-http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Elsewhere).serve_forever()
+# http.server's own would ask for its name by DNS, and the trap counts that.
+socketserver.ThreadingTCPServer.allow_reuse_address = True
+socketserver.ThreadingTCPServer((sys.argv[1], int(sys.argv[2])), Elsewhere).serve_forever()
