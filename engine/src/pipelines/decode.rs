@@ -9,7 +9,8 @@ use crate::settings::Settings;
 use crate::weights::Source;
 
 /// Pixels along one side, or frames, that a number of the latents stands for: clips are multiples of it.
-const RATIO_MAX: usize = 1 << 10;
+const HALVINGS_MAX: usize = 10;
+const RATIO_MAX: usize = 1 << HALVINGS_MAX;
 
 /// The autoencoder's decoding half with the statistics of its latents.
 #[derive(Debug)]
@@ -38,9 +39,12 @@ impl Geometry {
         }
         let scaled = settings.get("spatio_temporal_scaling").and_then(|v| v.as_array());
         let halvings = scaled.map_or(3, |s| s.iter().filter(|v| v.as_bool() == Some(true)).count());
+        if halvings > HALVINGS_MAX {
+            let message = format!("{halvings} halvings, more than {HALVINGS_MAX}");
+            return Err(settings.wrong("spatio_temporal_scaling", message));
+        }
         let ratio = |key: &str, patch: usize| {
-            let doubled = u32::try_from(halvings).ok().and_then(|by| 1_usize.checked_shl(by));
-            let ratio = settings.size(key, doubled.and_then(|by| patch.checked_mul(by)))?;
+            let ratio = settings.size(key, Some(patch << halvings))?;
             if ratio <= RATIO_MAX && ratio.is_power_of_two() {
                 return Ok(ratio);
             }
