@@ -9,8 +9,8 @@ use crate::settings::Settings;
 use crate::weights::Source;
 
 /// Pixels along one side, or frames, that a number of the latents stands for: clips are multiples of it.
-const RATIO_MAX: usize = 1 << HALVINGS_MAX;
 const HALVINGS_MAX: usize = 10;
+const RATIO_MAX: usize = 1 << HALVINGS_MAX;
 
 /// The autoencoder's decoding half with the statistics of its latents.
 #[derive(Debug)]

@@ -56,11 +56,16 @@ impl Place {
         Problem {
             line: self.line,
             column: self.column,
-            field: self.field.clone(),
-            message: message.into(),
-            remedy: remedy.into(),
+            field: shown(self.field.clone()),
+            message: shown(message.into()),
+            remedy: shown(remedy.into()),
         }
     }
+}
+
+/// What a spec says may be anything, and a problem is a line in a terminal and in a log.
+fn shown(text: String) -> String {
+    if text.contains(char::is_control) { text.replace(char::is_control, "\u{fffd}") } else { text }
 }
 
 /// The problems found so far.

@@ -171,3 +171,15 @@ fn rude_specs_are_told_where_and_what_and_how() {
     }
     assert!(wrong.is_empty(), "{wrong}");
 }
+
+#[test]
+fn a_problem_is_one_line_that_moves_no_cursor() {
+    for key in ["\"a\n\n  b\"", "\"a\\e[2Jb\"", "\"a\\u009bb\"", "\"\\r\\n\""] {
+        let told = refused(&format!("{{apiVersion: croft/v1, {key}: {{}}, axes: {{{key}: [1, 1]}}}}"));
+        assert!(told.contains("unknown key"), "{told:?}");
+        assert!(
+            told.split('\n').all(|line| line.contains("; ") && !line.contains(char::is_control)),
+            "{told:?}"
+        );
+    }
+}
