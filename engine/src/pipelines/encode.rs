@@ -234,6 +234,38 @@ mod tests {
         }
     }
 
+    /// The golden tokenizer with another normalizer.
+    fn with_normalizer(normalizer: serde_json::Value) -> Result<Vec<u32>, Error> {
+        let golden =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/numerics/golden/ltx/pipe").join(JSON);
+        let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+        json["normalizer"] = normalizer;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("tokenizer")).unwrap();
+        std::fs::write(folder.path().join(JSON), json.to_string()).unwrap();
+        tokens(&Files::Folder(folder.path().to_owned()), "a square", 8)
+    }
+
+    #[test]
+    fn a_file_over_which_the_library_panics_is_refused_as_any_other() {
+        assert_eq!(with_normalizer(serde_json::json!({ "type": "NFKC" })).unwrap().len(), 8);
+        // No trie at all, and one that leads out of itself.
+        for map in [serde_json::json!(null), "".into(), "BAAAAP////8=".into()] {
+            let broken = serde_json::json!({ "type": "Precompiled", "precompiled_charsmap": map });
+            let error = with_normalizer(broken).unwrap_err();
+            assert!(matches!(&error, Error::Config { file, .. } if file == JSON), "{map}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_normalizer_that_doubles_a_text_thirty_times_is_refused_before_it_does() {
+        let doubles = serde_json::json!({ "type": "Replace", "pattern": { "String": "a" }, "content": "aa" });
+        let some = |steps: usize| serde_json::json!({ "type": "Sequence", "normalizers": vec![doubles.clone(); steps] });
+        assert!(with_normalizer(some(2)).is_ok());
+        let error = with_normalizer(some(31)).unwrap_err().to_string();
+        assert!(error.contains("makes texts too long"), "{error}");
+    }
+
     #[test]
     fn what_was_encoded_last_is_remembered_and_no_more_than_that() {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/numerics/golden/ltx/pipe");
