@@ -19,8 +19,8 @@ use coordinator::CoordinatorFile;
 pub(crate) use coordinator::coordinator;
 use croft_core::split::Link;
 use croft_proto::{channel::Files, egress::Guard, identity::Folder, store::Reach};
-use egress::guard;
-pub(crate) use egress::guard_of;
+pub(crate) use egress::guard;
+use egress::reach;
 use security::{TlsFile, files};
 pub(crate) use security::{authority_dir, client_identity, write_client, write_worker};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -208,12 +208,8 @@ pub(crate) fn worker(flags: args::Worker) -> Result<Worker, Failed> {
     let tls = files(&flags.tls, settings, Some(Folder(data_dir.join(IDENTITY))), insecure)?;
     let coordinators =
         flags.coordinator.or(file.coordinator).unwrap_or_else(|| client::DEFAULT_COORDINATOR.to_owned());
-    let reach = Reach {
-        guard: guard(&flags.egress, file.allow_networks)?,
-        authority: flags.store.artifacts_ca.or(file.artifacts_ca),
-    };
     Ok(Worker {
-        reach,
+        reach: reach(flags.egress, flags.store, file.allow_networks, file.artifacts_ca)?,
         coordinators: coordinators.split(',').map(|a| a.trim().to_owned()).collect(),
         data_dir,
         devices: flags.devices.or(file.devices).unwrap_or_else(|| "auto".to_owned()),

@@ -14,7 +14,7 @@ use crate::{
 
 pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed> {
     let settings = config::coordinator(args)?;
-    let otlp = Otlp::start("croft-coordinator", &settings.telemetry, &settings.guard)?;
+    let otlp = Otlp::start("croft-coordinator", &settings.telemetry, &settings.reach.guard)?;
     let defaults = croft_coordinator::Config::default();
     if settings.artifacts.starts_with("file:") {
         make_store_folder(&settings.artifacts)?;
@@ -25,8 +25,7 @@ pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed>
             .artifacts
             .parse()
             .map_err(|e| Failed::with(Exit::Usage, format!("artifacts '{}': {e}", settings.artifacts)))?,
-        guard: settings.guard.clone(),
-        artifacts_authority: settings.artifacts_ca,
+        reach: settings.reach.clone(),
         security: security(settings.tls)?,
         authority: settings.certs,
         etcd_tls: settings.etcd_tls,
@@ -42,7 +41,6 @@ pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed>
         ..defaults
     };
     let mut interrupts = Interrupts::listen()?;
-    let guard = settings.guard;
     let role = croft_coordinator::Coordinator::bind(config).await.map_err(|e| Failed::new(e.to_string()))?;
     tracing::info!(address = %role.local_addr(), artifacts = %settings.artifacts, "coordinator listens");
     let stop = CancellationToken::new();
@@ -55,7 +53,7 @@ pub(super) async fn coordinator(args: args::Coordinator) -> Result<Exit, Failed>
             stop.cancel();
             run.await
         }
-        moved = guard.moved() => {
+        moved = settings.reach.guard.moved() => {
             stop.cancel();
             tracing::error!("{moved}");
             run.await.and(Err(moved.into()))

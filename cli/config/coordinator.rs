@@ -7,12 +7,12 @@ use std::{
 
 use croft_coordinator::EtcdTls;
 use croft_core::split::Link;
-use croft_proto::{channel::Files, egress::Guard, identity::Folder};
+use croft_proto::{channel::Files, identity::Folder, store::Reach};
 use serde::Deserialize;
 
 use super::{
     IDENTITY, LinkOf, Settings, absolute, authority_dir, data_home,
-    egress::guard,
+    egress::reach,
     file_url, from, link,
     security::{TlsFile, files},
     telemetry::{Telemetry, TelemetryFile},
@@ -80,8 +80,7 @@ pub(crate) struct Coordinator {
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: PathBuf,
     pub(crate) artifacts: String,
-    pub(crate) artifacts_ca: Option<PathBuf>,
-    pub(crate) guard: Guard,
+    pub(crate) reach: Reach,
     pub(crate) etcd: Vec<String>,
     pub(crate) farm: Option<String>,
     pub(crate) etcd_tls: EtcdTls,
@@ -130,8 +129,7 @@ pub(crate) fn coordinator(flags: args::Coordinator) -> Result<Coordinator, Faile
         listen: flags.listen.or(file.listen).unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 7400))),
         data_dir,
         artifacts,
-        artifacts_ca: flags.store.artifacts_ca.or(file.artifacts_ca),
-        guard: guard(&flags.egress, file.allow_networks)?,
+        reach: reach(flags.egress, flags.store, file.allow_networks, file.artifacts_ca)?,
         etcd: flags.etcd.or(file.etcd).unwrap_or_default(),
         farm: flags.farm.or(file.farm),
         advertise: flags.advertise.or(file.advertise),

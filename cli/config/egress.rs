@@ -1,24 +1,35 @@
 //! Where connections may go: the networks that are private by their numbers, and those that a studio adds.
 
-use croft_proto::egress::{Guard, Network, Networks};
+use std::path::PathBuf;
+
+use croft_proto::{
+    egress::{Guard, Network, Networks},
+    store::Reach,
+};
 
 use crate::{
     args,
     exit::{Exit, Failed},
 };
 
-/// Of a command that has no settings file.
-pub(crate) fn guard_of(flags: &args::Egress) -> Guard {
-    Guard::new(Networks::with(flags.allow_networks.clone().unwrap_or_default()))
-}
-
-/// Flags win over the file.
-pub(super) fn guard(flags: &args::Egress, file: Option<Vec<String>>) -> Result<Guard, Failed> {
+/// Flags win over the file, where there is one.
+pub(crate) fn guard(flags: &args::Egress, file: Option<Vec<String>>) -> Result<Guard, Failed> {
     let added = match &flags.allow_networks {
         Some(networks) => networks.clone(),
         None => file.unwrap_or_default().iter().map(|text| network(text)).collect::<Result<_, _>>()?,
     };
     Ok(Guard::new(Networks::with(added)))
+}
+
+/// The same for a role, which may reach a store.
+pub(super) fn reach(
+    egress: args::Egress,
+    store: args::Store,
+    allow_networks: Option<Vec<String>>,
+    artifacts_ca: Option<PathBuf>,
+) -> Result<Reach, Failed> {
+    let authority = store.artifacts_ca.or(artifacts_ca);
+    Ok(Reach { guard: guard(&egress, allow_networks)?, authority })
 }
 
 fn network(text: &str) -> Result<Network, Failed> {

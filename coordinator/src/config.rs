@@ -7,7 +7,7 @@ use std::{
 };
 
 use croft_core::split::Link;
-use croft_proto::{channel::Security, egress::Guard, trace::Traces};
+use croft_proto::{channel::Security, store::Reach, trace::Traces};
 use url::Url;
 
 use crate::metrics::SpanCounts;
@@ -19,10 +19,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where outputs go: `file:///DIR`, which must exist, or `s3://BUCKET[/PREFIX]`.
     pub artifacts: Url,
-    /// Where connections of the coordinator may go.
-    pub guard: Guard,
-    /// The authorities that a store's certificate may be of (PEM).
-    pub artifacts_authority: Option<PathBuf>,
+    /// Where its connections may go, and by whom a store's certificate may be signed.
+    pub reach: Reach,
     /// How clients and workers are spoken to; in plaintext on loopback only.
     pub security: Security,
     /// The folder of the farm's authority, for the coordinator that lets machines join.
@@ -57,8 +55,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             artifacts: Url::from_directory_path(std::env::temp_dir())
                 .expect("the temporary folder is an absolute path"),
-            guard: Guard::default(),
-            artifacts_authority: None,
+            reach: Reach::default(),
             security: Security::Plaintext,
             authority: None,
             lease_ms: 10_000,

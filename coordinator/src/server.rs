@@ -7,7 +7,6 @@ use croft_proto::{
     DESCRIPTORS, MESSAGE_BYTES_MAX,
     channel::{Incoming, Security},
     identity::Authority,
-    store::{self, Reach},
     v1,
 };
 use object_store::ObjectStore;
@@ -79,8 +78,7 @@ impl Coordinator {
             return Err(Error::PlaintextRefused { listen });
         }
         let url = without_secrets(&config.artifacts);
-        let reach = Reach { guard: config.guard.clone(), authority: config.artifacts_authority.clone() };
-        let store = store::open(&config.artifacts, &reach).await?;
+        let store = croft_proto::store::open(&config.artifacts, &config.reach).await?;
         let store_id = store_id::of(&*store).await.map_err(|source| Error::StoreId { url, source })?;
         let listener = TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen, source })?;
         let address = listener.local_addr().map_err(|source| Error::Listen { listen, source })?;
@@ -295,7 +293,7 @@ async fn etcd_seat(config: &Config, advertise: String) -> Result<Seat, Error> {
     let settings = crate::state::EtcdConfig {
         members: config.etcd.clone(),
         tls: config.etcd_tls.clone(),
-        guard: config.guard.clone(),
+        guard: config.reach.guard.clone(),
         farm: config.farm.clone(),
         advertise,
     };

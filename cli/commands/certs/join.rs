@@ -73,7 +73,7 @@ async fn join(text: &str, egress: &args::Egress) -> Result<Joined, Failed> {
         text.split_once('@').ok_or_else(|| usage("there is no @ in it".to_owned()))?;
     let token: Token =
         token.parse().map_err(|error: croft_proto::identity::Error| usage(error.to_string()))?;
-    let guard = config::guard_of(egress);
+    let guard = config::guard(egress, None)?;
     let request = Request::make().map_err(failed)?;
     let mut last = usage("no coordinator is named".to_owned());
     for address in coordinators.split(',') {

@@ -24,16 +24,18 @@ pub struct Networks {
 
 impl Network {
     fn holds(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - self.bits).unwrap_or(0);
-                network.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - self.bits).unwrap_or(0);
-                network.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        self.address.is_ipv4() == address.is_ipv4() && first(address, self.bits) == self.address
+    }
+}
+
+/// The first address of the network of `bits` that holds `address`; an address has at least as many.
+fn first(address: IpAddr, bits: u32) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            Ipv4Addr::from_bits(v4.to_bits() & u32::MAX.checked_shl(32 - bits).unwrap_or(0)).into()
+        }
+        IpAddr::V6(v6) => {
+            Ipv6Addr::from_bits(v6.to_bits() & u128::MAX.checked_shl(128 - bits).unwrap_or(0)).into()
         }
     }
 }
@@ -96,17 +98,12 @@ impl FromStr for Network {
                 .filter(|bits| *bits <= most)
                 .ok_or_else(|| odd("so many bits it has not"))?,
         };
-        let network = Self { address, bits };
         // 10.0.0.7/8 may be meant as one machine or as all of them.
-        let first = match address {
-            IpAddr::V4(v4) => {
-                Ipv4Addr::from_bits(v4.to_bits() & u32::MAX.checked_shl(32 - bits).unwrap_or(0)).into()
-            }
-            IpAddr::V6(v6) => {
-                IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & u128::MAX.checked_shl(128 - bits).unwrap_or(0)))
-            }
-        };
-        if first == address { Ok(network) } else { Err(odd("it is an address within one")) }
+        if first(address, bits) == address {
+            Ok(Self { address, bits })
+        } else {
+            Err(odd("it is an address within one"))
+        }
     }
 }
 
