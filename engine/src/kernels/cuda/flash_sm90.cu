@@ -9,18 +9,12 @@
 // The last tile of keys comes first: only it can be ragged.
 #include "hopper.cuh"
 
-struct Bf16 {
-    unsigned short bits;
-};
-
 // Where things are and how many. Strides in elements.
 struct FlashShape {
     int queries, keys, heads, batch;
     long long out_token, out_batch, bias_batch;
     float scale;
 };
-
-__device__ __forceinline__ float flash_infinity() { return __int_as_float(0x7f800000); }
 
 // Position in a ring of SIZE slots: the slot, and the parity of the round.
 template <int SIZE>
@@ -165,7 +159,7 @@ __device__ __forceinline__ void flash_softmax(float (&scores)[Plan::KEYS / 2], F
         // Numerators may grow to 2^8 before the sums are rescaled: that changes no bit of their relative precision.
         if (Plan::LAZY && (top - rows.top[r]) * log2_scale <= 8.0f) top = rows.top[r];
         // A row without a key that counts has -inf everywhere, and must not become NaN.
-        const float base = Plan::BIAS && top == -flash_infinity() ? 0.0f : top * log2_scale;
+        const float base = Plan::BIAS && top == -infinity() ? 0.0f : top * log2_scale;
         shrink[r] = Plan::LAZY && top == rows.top[r] ? 1.0f : exp2_approx(rows.top[r] * log2_scale - base);
         rows.top[r] = top;
         float sum = rows.sum[r] * shrink[r];
@@ -195,7 +189,7 @@ __device__ __forceinline__ void flash_load_bias(float (&bias)[Plan::KEYS / 4], c
 #pragma unroll
     for (int i = 0; i < Plan::KEYS / 4; i++) {
         const int key = i / 2 * 8 + i % 2;
-        bias[i] = key < present ? __ldg(from + key) : -flash_infinity();
+        bias[i] = key < present ? __ldg(from + key) : -infinity();
     }
 }
 
@@ -213,7 +207,7 @@ __device__ __forceinline__ void flash_drop_tail(float (&scores)[Plan::KEYS / 2],
     if (shape.keys - tile * Plan::KEYS >= Plan::KEYS) return;
 #pragma unroll
     for (int i = 0; i < Plan::KEYS / 2; i++)
-        if (i / 4 * 8 + i % 2 >= present) scores[i] = -flash_infinity();
+        if (i / 4 * 8 + i % 2 >= present) scores[i] = -infinity();
 }
 
 // scores = queries * keys^T, asked for.
@@ -332,7 +326,7 @@ __device__ __forceinline__ void flash_consume(Bf16* to, const float* bias_from, 
         const int query_slot = queries.slot * Plan::GROUPS + group;
         const u64 queries_operand = operand(shared + Plan::QUERY_TILES + query_slot * Plan::QUERY_TILE, 0, 1024);
 
-        FlashRows rows = {{-flash_infinity(), -flash_infinity()}, {0.0f, 0.0f}};
+        FlashRows rows = {{-infinity(), -infinity()}, {0.0f, 0.0f}};
         float shrink[2];
 #pragma unroll
         for (int i = 0; i < Plan::HEAD / 2; i++) out[i] = 0.0f;

@@ -3,6 +3,8 @@
 // themselves. Needs the target sm_90a.
 #pragma once
 
+#include "common.cuh"
+
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
@@ -12,25 +14,6 @@ struct alignas(64) TensorMap {
 };
 
 constexpr int GROUP_THREADS = 128;
-
-__device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
-
-// Two bf16 in a register, `low` at the lower address; to nearest, ties to even.
-__device__ __forceinline__ u32 bf16_pair(float low, float high) {
-    u32 pair;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-    return pair;
-}
-
-// 2^x, within 2 ulp; -inf gives 0.
-__device__ __forceinline__ float exp2_approx(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
-// Shared memory whose size the launch gives.
-#define DYNAMIC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 
 // ---- Barriers. A barrier is 8 bytes of shared memory; its phases are told apart by their parity. ----
 
