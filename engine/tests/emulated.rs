@@ -14,7 +14,10 @@ fn emulate(name: &str) {
         // The emulator jumps between stacks, which this check takes for damage.
         .arg("-U_FORTIFY_SOURCE")
         // What a GPU would trap on, or, worse, would not.
-        .args(["-fsanitize=alignment,bounds,shift,signed-integer-overflow", "-fsanitize-undefined-trap-on-error"])
+        .args([
+            "-fsanitize=alignment,bounds,shift,signed-integer-overflow",
+            "-fsanitize-undefined-trap-on-error",
+        ])
         .arg(&source)
         .arg("-o")
         .arg(&program)
@@ -26,7 +29,11 @@ fn emulate(name: &str) {
         }
         built => built.expect("c++ is there"),
     };
-    assert!(built.status.success(), "{name}.cpp does not compile:\n{}", String::from_utf8_lossy(&built.stderr));
+    assert!(
+        built.status.success(),
+        "{name}.cpp does not compile:\n{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
     let ran = Command::new(&program).output().expect("it has just been built");
     assert!(
         ran.status.success(),
@@ -45,6 +52,11 @@ fn flash_attention_on_tensor_cores_agrees_with_its_definition() {
 #[test]
 fn the_general_attention_agrees_with_its_definition() {
     emulate("attention");
+}
+
+#[test]
+fn norms_turns_and_what_is_done_to_each_element_agree_with_their_definitions() {
+    emulate("rows");
 }
 
 #[test]
