@@ -16,17 +16,6 @@ struct FlashShape {
     float scale;
 };
 
-// Position in a ring of SIZE slots: the slot, and the parity of the round.
-template <int SIZE>
-struct Ring {
-    int slot = 0;
-    u32 parity = 0;
-
-    __device__ __forceinline__ void step() {
-        if (++slot == SIZE) slot = 0, parity ^= 1;
-    }
-};
-
 // How a variant cuts the work, and where its tiles and barriers lie in shared memory (bytes from a multiple of 1024).
 //
 // HEAD: elements of a head, 64 or 128. GROUPS: consumer groups, 2 or 3. KEYS: keys of a tile. STAGES: tiles of keys
@@ -241,23 +230,6 @@ template <int KEYS>
 __device__ __forceinline__ void flash_round(u32 (&parts)[KEYS / 4], const float (&scores)[KEYS / 2]) {
 #pragma unroll
     for (int i = 0; i < KEYS / 4; i++) parts[i] = bf16_pair(scores[2 * i], scores[2 * i + 1]);
-}
-
-// Four registers of four lanes, transposed: afterwards lane l of a quad has register l of each of its lanes, in order.
-__device__ __forceinline__ void transpose_quad(u32 (&x)[4]) {
-    const bool odd = threadIdx.x & 1, upper = threadIdx.x & 2;
-#pragma unroll
-    for (int i = 0; i < 4; i += 2) {
-        const u32 got = __shfl_xor_sync(0xffffffffu, odd ? x[i] : x[i + 1], 1);
-        if (odd) x[i] = got;
-        else x[i + 1] = got;
-    }
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        const u32 got = __shfl_xor_sync(0xffffffffu, upper ? x[i] : x[i + 2], 2);
-        if (upper) x[i] = got;
-        else x[i + 2] = got;
-    }
 }
 
 // Divides by the sums and writes the rows that exist. A quad of lanes writes 64 bytes of a row at a time.

@@ -70,6 +70,17 @@ __device__ __forceinline__ void named_arrive(int id, int threads) {
     asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
+// Position in a ring of SIZE slots: the slot, and the parity of the round.
+template <int SIZE>
+struct Ring {
+    int slot = 0;
+    u32 parity = 0;
+
+    __device__ __forceinline__ void step() {
+        if (++slot == SIZE) slot = 0, parity ^= 1;
+    }
+};
+
 // ---- Copies of tiles. ----
 
 __device__ __forceinline__ void tensor_map_prefetch(const TensorMap* map) {
@@ -95,6 +106,25 @@ __device__ __forceinline__ void registers_give() {
 template <int COUNT>
 __device__ __forceinline__ void registers_take() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
+}
+
+// ---- What stands in registers. ----
+
+// Four registers of four lanes, transposed: afterwards lane l of a quad has register l of each of its lanes, in order.
+__device__ __forceinline__ void transpose_quad(u32 (&x)[4]) {
+    const bool odd = threadIdx.x & 1, upper = threadIdx.x & 2;
+#pragma unroll
+    for (int i = 0; i < 4; i += 2) {
+        const u32 got = __shfl_xor_sync(0xffffffffu, odd ? x[i] : x[i + 1], 1);
+        if (odd) x[i] = got;
+        else x[i + 1] = got;
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        const u32 got = __shfl_xor_sync(0xffffffffu, upper ? x[i] : x[i + 2], 2);
+        if (upper) x[i] = got;
+        else x[i + 2] = got;
+    }
 }
 
 // ---- Products of a group. ----
@@ -152,12 +182,17 @@ struct Product;
     "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
         "+f"(d[i + 7])
 #define HOPPER_16(d, i) HOPPER_8(d, i), HOPPER_8(d, i + 8)
+#define HOPPER_24(d) HOPPER_16(d, 0), HOPPER_8(d, 16)
 #define HOPPER_32(d) HOPPER_16(d, 0), HOPPER_16(d, 16)
 #define HOPPER_48(d) HOPPER_32(d), HOPPER_16(d, 32)
 #define HOPPER_64(d) HOPPER_48(d), HOPPER_16(d, 48)
 #define HOPPER_80(d) HOPPER_64(d), HOPPER_16(d, 64)
 #define HOPPER_88(d) HOPPER_80(d), HOPPER_8(d, 80)
+#define HOPPER_128(d) HOPPER_80(d), HOPPER_16(d, 80), HOPPER_16(d, 96), HOPPER_16(d, 112)
 
+#define HOPPER_NAMES_24                                                          \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+    "%16, %17, %18, %19, %20, %21, %22, %23"
 #define HOPPER_NAMES_32                                                          \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
@@ -165,6 +200,10 @@ struct Product;
 #define HOPPER_NAMES_64 HOPPER_NAMES_48 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 #define HOPPER_NAMES_80 HOPPER_NAMES_64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
 #define HOPPER_NAMES_88 HOPPER_NAMES_80 ", %80, %81, %82, %83, %84, %85, %86, %87"
+#define HOPPER_NAMES_128                                                                                        \
+    HOPPER_NAMES_80 ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, " \
+    "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
+    "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 
 // R accumulators, an operand or four registers of pairs, an operand.
 #define HOPPER_FROM_SHARED(N, R, A, B, ADD)                                                        \
@@ -184,6 +223,11 @@ struct Product;
                      : HOPPER_##R(d)                                                               \
                      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b));                                \
     }
+
+template <>
+struct Product<48> {
+    HOPPER_FROM_SHARED(48, 24, "%24", "%25", "%26")
+};
 
 template <>
 struct Product<64> {
@@ -209,4 +253,9 @@ struct Product<160> {
 template <>
 struct Product<176> {
     HOPPER_FROM_SHARED(176, 88, "%88", "%89", "%90")
+};
+
+template <>
+struct Product<256> {
+    HOPPER_FROM_SHARED(256, 128, "%128", "%129", "%130")
 };
