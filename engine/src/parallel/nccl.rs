@@ -8,6 +8,7 @@
 //! not that of the other wires.
 
 mod comm;
+mod library;
 mod stage;
 
 use std::{
