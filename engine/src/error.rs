@@ -40,6 +40,14 @@ pub enum Error {
     Gang(#[from] Broken),
     #[error("not enough memory for {what}: {bytes} bytes")]
     OutOfMemory { what: String, bytes: u64 },
+    #[error(
+        "not enough memory on the device for {what}: {bytes} bytes beside {held} that this rank holds of the device's {total}"
+    )]
+    DeviceMemory { what: String, bytes: u64, held: u64, total: u64 },
+    #[error("no device to compute on: {message}")]
+    NoDevice { message: String, remedy: String },
+    #[error("the device failed at {what}: {message}")]
+    Device { what: String, message: String },
     #[error("{file}: {source}")]
     Io { file: String, source: std::io::Error },
 }
@@ -57,6 +65,9 @@ pub enum Class {
     NanOutput,
     Cancelled,
     Oom,
+    OomDevice,
+    /// The device cannot be used, or no more.
+    Device,
     /// Another rank of the gang did not keep up.
     Gang,
     /// None of the above: the machine or the engine itself.
@@ -78,6 +89,8 @@ impl Error {
             Self::NanOutput { .. } => Class::NanOutput,
             Self::Cancelled => Class::Cancelled,
             Self::OutOfMemory { .. } => Class::Oom,
+            Self::DeviceMemory { .. } => Class::OomDevice,
+            Self::NoDevice { .. } | Self::Device { .. } => Class::Device,
             Self::Gang(_) => Class::Gang,
             Self::Io { .. } => Class::Internal,
         }
@@ -100,7 +113,9 @@ impl Error {
             }
             Self::WrongDtype { .. } => "convert the file to bf16, f16 or f32".into(),
             Self::Config { file, .. } => format!("mend `{file}` or fetch it again"),
-            Self::Unsupported { remedy, .. } | Self::BadRequest { remedy, .. } => remedy.clone(),
+            Self::Unsupported { remedy, .. }
+            | Self::BadRequest { remedy, .. }
+            | Self::NoDevice { remedy, .. } => remedy.clone(),
             Self::NanOutput { .. } => {
                 "lower the guidance, or check the weights against their checksum".into()
             }
@@ -108,6 +123,12 @@ impl Error {
             Self::OutOfMemory { .. } => {
                 "ask for a smaller size or fewer frames, or use a larger machine".into()
             }
+            Self::DeviceMemory { .. } => {
+                "ask for a smaller size or fewer frames, let another residency or more ranks share the model, or use a \
+                 larger device"
+                    .into()
+            }
+            Self::Device { .. } => "see `nvidia-smi` and the kernel's log; a device that fell off its bus needs a restart".into(),
             Self::Gang(broken) => format!("see what rank {} says of itself", broken.rank),
             Self::Io { file, .. } => format!("check that `{file}` can be read by this user"),
         }

@@ -6,6 +6,8 @@ mod builtin;
 pub mod card;
 pub mod checkpoint;
 pub mod codecs;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod error;
 pub mod files;
 pub mod guidance;

@@ -47,6 +47,8 @@ pub(crate) fn failed(id: u64, error: &Error) -> RankFailed {
         Class::NanOutput => ExitCause::NanOutput,
         Class::Cancelled => ExitCause::Cancelled,
         Class::Oom => ExitCause::OomHost,
+        Class::OomDevice => ExitCause::OomDevice,
+        Class::Device => ExitCause::DeviceLost,
         Class::Gang => ExitCause::CollectiveTimeout,
         Class::Internal => ExitCause::Internal,
     };

@@ -7,11 +7,15 @@
 mod bytes;
 mod safetensors;
 mod source;
+#[cfg(feature = "cuda")]
+mod stored;
 mod tensor;
 
 pub(crate) use bytes::Bytes;
 pub(crate) use source::Reading;
 pub use source::{Scope, Source};
+#[cfg(feature = "cuda")]
+pub(crate) use stored::Stored;
 pub use tensor::Tensor;
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use rayon::prelude::*;
 use safetensors::Dtype;
 
 use super::bytes::Bytes;
+#[cfg(feature = "cuda")]
+use super::stored::Stored;
 use crate::error::Error;
 use crate::kernels::{self, Packed};
 
@@ -27,6 +29,21 @@ impl Tensor {
 
     pub fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// Its bytes as they are stored, of all columns or, of a matrix, of some.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn stored(self, columns: Option<Range<usize>>) -> Stored {
+        let row = self.shape.last().copied().unwrap_or(1);
+        let columns = columns.unwrap_or(0..row);
+        assert!(columns.end <= row, "columns {columns:?} of {row}");
+        Stored {
+            dtype: self.dtype,
+            rows: self.shape.iter().product::<usize>() / row.max(1),
+            row,
+            columns,
+            bytes: self.bytes,
+        }
     }
 
     /// Its values in f32.

@@ -1,0 +1,90 @@
+//! What CUDA there is on this machine, found out without opening a device.
+
+use cudarc::{
+    cublaslt,
+    driver::{result, sys},
+};
+
+/// Devices below this lack bf16 arithmetic.
+pub const CAPABILITY_MIN: u32 = 80;
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The newest CUDA that the driver can do, as it writes it: 13000 for 13.0.
+    pub driver: u32,
+    /// cuBLASLt's, as it writes it: 130100 for 13.1.0.
+    pub cublas: u64,
+    /// Devices that this process may use.
+    pub devices: u32,
+}
+
+/// Why no device can be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Absent {
+    #[error("libcuda.so.1 (the NVIDIA driver) was not found")]
+    Driver,
+    #[error("libcublasLt.so.13 was not found")]
+    Cublas,
+    #[error("the NVIDIA driver says: {0}")]
+    Refused(String),
+    #[error("the driver sees no device")]
+    NoDevice,
+}
+
+impl Absent {
+    /// What a person can do about it, as one sentence without a full stop.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Driver => "install the NVIDIA driver, branch 580 or newer",
+            Self::Cublas => {
+                "install CUDA 13's cuBLAS (Debian: libcublas-13-0, Python: nvidia-cublas) and let the loader find it, by \
+                 ldconfig or LD_LIBRARY_PATH"
+            }
+            Self::Refused(_) => "see `nvidia-smi`; after an update of the driver, restart the machine",
+            Self::NoDevice => "see `nvidia-smi` and CUDA_VISIBLE_DEVICES",
+        }
+    }
+}
+
+/// Looks for the driver, its devices and cuBLASLt.
+///
+/// # Errors
+/// The first thing that is not there.
+pub fn facts() -> Result<Facts, Absent> {
+    // SAFETY: loading a library runs its initialisers; these are NVIDIA's.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(Absent::Driver);
+    }
+    let said = |error: cudarc::driver::DriverError| match error.0 {
+        sys::CUresult::CUDA_ERROR_NO_DEVICE => Absent::NoDevice,
+        _ => Absent::Refused(words(error)),
+    };
+    result::init().map_err(said)?;
+    let mut driver = 0;
+    // SAFETY: the place outlives the call.
+    unsafe { sys::cuDriverGetVersion(&raw mut driver) }.result().map_err(said)?;
+    let devices = result::device::get_count().map_err(said)?;
+    if devices < 1 {
+        return Err(Absent::NoDevice);
+    }
+    // SAFETY: as above.
+    if !unsafe { cublaslt::sys::is_culib_present() } {
+        return Err(Absent::Cublas);
+    }
+    // SAFETY: it has no arguments.
+    let cublas = unsafe { cublaslt::sys::cublasLtGetVersion() } as u64;
+    Ok(Facts { driver: driver.unsigned_abs(), cublas, devices: devices.unsigned_abs() })
+}
+
+/// What the driver calls an error.
+pub(super) fn words(error: cudarc::driver::DriverError) -> String {
+    let name = error.error_name().map(|name| name.to_string_lossy().into_owned());
+    let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
+    match (name, text) {
+        (Ok(name), Ok(text)) => format!("{text} ({name})"),
+        _ => format!("{:?}", error.0),
+    }
+}
