@@ -47,7 +47,7 @@ COMPARED = [
 ]
 
 # Bounds of what is measured alone, where its program gives none.
-ALONE = {("speed", "first step", "ltx-2b"): "< 10", ("nccl", "freed after -KILL", ""): "<= 5", ("nccl", "freed after -STOP", ""): "<= 5"}
+ALONE = {("speed", "first step", "ltx-2b"): "< 10"}
 
 
 def read(text):
