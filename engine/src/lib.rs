@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod codecs;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod device;
 pub mod error;
 pub mod files;
 pub mod guidance;
@@ -17,6 +18,7 @@ pub mod models;
 pub mod noise;
 pub mod parallel;
 pub mod pipelines;
+pub mod place;
 pub mod progress;
 pub mod request;
 pub mod residency;

@@ -39,6 +39,11 @@ pub trait Observer {
     /// up elsewhere.
     fn halted(&mut self, _step: u32, _latents: &[f32]) {}
 
+    /// Whether it looks at blocks: to show them costs a device a copy each.
+    fn looks_at_blocks(&self) -> bool {
+        false
+    }
+
     /// The transformer's stream after block `block`, `(branches, tokens, width)`; for comparing with other engines.
     fn block(&mut self, _block: usize, _stream: &[f32]) {}
 

@@ -40,6 +40,10 @@ struct Tape {
 }
 
 impl Observer for Tape {
+    fn looks_at_blocks(&self) -> bool {
+        true
+    }
+
     fn block(&mut self, _block: usize, stream: &[f32]) {
         self.blocks.push(stream.to_vec());
     }

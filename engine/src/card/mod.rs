@@ -13,6 +13,7 @@ use crate::files::Files;
 use crate::models::autoencoders::Tiling;
 use crate::parallel::Split;
 use crate::pipelines::load;
+use crate::place::Place;
 use crate::request::parse_size;
 use crate::residency::Residency;
 
@@ -75,7 +76,7 @@ pub struct Shape {
 pub fn card(model: &str) -> Result<Card, Error> {
     let files = Files::open(model)?;
     // Nothing is loaded of a model whose parts do not stay.
-    let ltx = load::ltx(&files, &Split::whole(), Residency::Sequential)?;
+    let ltx = load::ltx(&files, &Split::whole(), Residency::Sequential, &Place::Cpu)?;
     let mut rules = rules(&ltx);
     let mut names = ltx.file_names.clone();
     if files.has(OWN) {

@@ -45,6 +45,27 @@ pub(crate) struct Linear {
     n: usize,
 }
 
+/// A layer's tensors as they are stored.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Taken {
+    /// # Errors
+    /// As `Source::take`.
+    pub(crate) fn of(
+        mut scope: Scope<'_>,
+        [inputs, outputs]: [usize; 2],
+        has_bias: bool,
+    ) -> Result<Self, Error> {
+        let weight = scope.take("weight", &[outputs, inputs])?;
+        let bias = if has_bias { Some(scope.take("bias", &[outputs])?) } else { None };
+        Ok(Self { weight, bias })
+    }
+}
+
 /// Which part of a layer is held.
 #[derive(Clone, Debug)]
 pub(crate) enum Part {
@@ -55,30 +76,27 @@ pub(crate) enum Part {
 }
 
 impl Linear {
-    /// Takes `weight (outputs, inputs)` and, where asked, `bias (outputs)` of each of `scopes`, one after the other: their
-    /// outputs lie side by side.
+    /// Takes `weight (outputs, inputs)` and, where asked, `bias (outputs)`.
     ///
     /// # Errors
     /// As `Source::take`, or `DeviceMemory`.
-    pub(crate) fn load<'a>(
+    pub(crate) fn load(
         gpu: &Arc<Gpu>,
-        scopes: impl IntoIterator<Item = Scope<'a>>,
-        [inputs, outputs]: [usize; 2],
+        scope: Scope<'_>,
+        sizes: [usize; 2],
         has_bias: bool,
         part: &Part,
     ) -> Result<Self, Error> {
-        let mut taken: Vec<(Tensor, Option<Tensor>)> = Vec::new();
-        for mut scope in scopes {
-            let weight = scope.take("weight", &[outputs, inputs])?;
-            let bias = if has_bias { Some(scope.take("bias", &[outputs])?) } else { None };
-            taken.push((weight, bias));
-        }
-        Self::of(gpu, taken, [inputs, outputs], part)
+        Self::of(gpu, vec![Taken::of(scope, sizes, has_bias)?], sizes, part)
     }
 
-    fn of(
+    /// Several over the same input as one: their outputs lie side by side.
+    ///
+    /// # Errors
+    /// `DeviceMemory`, `Io`.
+    pub(crate) fn of(
         gpu: &Arc<Gpu>,
-        taken: Vec<(Tensor, Option<Tensor>)>,
+        taken: Vec<Taken>,
         [inputs, outputs]: [usize; 2],
         part: &Part,
     ) -> Result<Self, Error> {
@@ -89,7 +107,7 @@ impl Linear {
         let n = each * taken.len();
         let weight = Numbers::room(gpu, k * n, WEIGHTS)?;
         let mut biases = Vec::new();
-        for (i, (tensor, bias)) in taken.into_iter().enumerate() {
+        for (i, Taken { weight: tensor, bias }) in taken.into_iter().enumerate() {
             let to = weight.from(i * each * k);
             match part {
                 Part::Outputs(part) => {

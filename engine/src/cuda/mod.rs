@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 mod attention;
+mod decoder;
 mod gpu;
 mod images;
 mod linear;
@@ -15,10 +16,16 @@ mod memory;
 mod norm;
 mod precision;
 mod probe;
+mod sum;
+mod t5;
+mod transformer;
 mod upload;
 
+pub(crate) use decoder::Decoder;
 pub(crate) use gpu::Arg;
 pub use gpu::Gpu;
 pub(crate) use memory::{Floats, Numbers};
 pub use precision::Precision;
 pub use probe::{Absent, Facts, facts};
+pub(crate) use t5::T5;
+pub(crate) use transformer::{Context, Seen, Transformer};

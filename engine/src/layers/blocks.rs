@@ -82,6 +82,12 @@ impl<B: Block> Blocks<B> {
         }
     }
 
+    /// Whether they stay in memory.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn are_here(&self) -> bool {
+        matches!(self.0, Kept::All(_))
+    }
+
     /// How many are here.
     pub(crate) fn len(&self) -> usize {
         match &self.0 {

@@ -7,3 +7,5 @@ mod timestep;
 pub(crate) use blocks::{Block, Blocks};
 pub(crate) use linear::Linear;
 pub(crate) use timestep::TimestepEmbedding;
+#[cfg(feature = "cuda")]
+pub(crate) use timestep::{WAVES, waves};

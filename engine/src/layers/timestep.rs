@@ -6,7 +6,7 @@ use crate::kernels::Finish;
 use crate::weights::Scope;
 
 /// Width of the sines and cosines together.
-const WAVES: usize = 256;
+pub(crate) const WAVES: usize = 256;
 const LONGEST: f32 = 10_000.0;
 
 /// A timestep as a vector.
@@ -37,7 +37,7 @@ impl TimestepEmbedding {
 }
 
 /// Cosines of falling frequency, then the sines.
-fn waves(timestep: f32) -> [f32; WAVES] {
+pub(crate) fn waves(timestep: f32) -> [f32; WAVES] {
     let mut out = [0.0; WAVES];
     let (cos, sin) = out.split_at_mut(WAVES / 2);
     for (i, (cos, sin)) in cos.iter_mut().zip(sin).enumerate() {

@@ -213,6 +213,19 @@ impl Group {
         self.hand_out(&sums, values, even)
     }
 
+    /// The same for `count` numbers of a device at `at`, behind what `stream` was given, where ranks are joined by NCCL.
+    #[cfg(all(feature = "nccl", feature = "cuda"))]
+    pub(crate) fn reduce_on_device(
+        &mut self,
+        at: u64,
+        count: usize,
+        kind: super::number::Kind,
+        stream: cudarc::driver::sys::CUstream,
+    ) -> Option<Result<(), Broken>> {
+        let Wire::Nccl(bond) = &mut self.wire else { return None };
+        Some(bond.reduce_on_device(at, count, kind, stream, self.wait))
+    }
+
     /// Fills `all` with every rank's values; `place` says where a rank's lie, and this rank's are there already.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod group;
 pub mod nccl;
 mod number;
 mod shares;
+mod staged;
 mod tcp;
 mod threads;
 mod turn;
@@ -24,7 +25,10 @@ mod turn;
 pub use abort::Abort;
 pub use broken::{Broken, Fault};
 pub use group::Group;
+#[cfg(feature = "cuda")]
+pub(crate) use number::Number;
 pub use shares::{Mode, Split};
+pub(crate) use staged::hand_out;
 pub use tcp::{Listener, Peer, Roll, Token};
 pub use turn::Turns;
 

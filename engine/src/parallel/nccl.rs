@@ -127,6 +127,23 @@ impl Bond {
         self.download(values)
     }
 
+    /// The same for `count` numbers at `at` on the device, behind what `stream` was given.
+    #[cfg(feature = "cuda")]
+    pub(super) fn reduce_on_device(
+        &mut self,
+        at: u64,
+        count: usize,
+        kind: super::number::Kind,
+        stream: cudarc::driver::sys::CUstream,
+        wait: Duration,
+    ) -> Result<(), Broken> {
+        if let Err(trouble) = self.comm.all_reduce(at, count, kind, stream) {
+            return Err(self.broken(Fault::Lost(trouble.to_string())));
+        }
+        self.until(wait, Comm::is_settled)?;
+        self.until(wait, |_| stage::is_idle(stream))
+    }
+
     /// Fills `all` with every rank's values, which may be of different numbers.
     pub(super) fn all_gather<T: Number>(
         &mut self,

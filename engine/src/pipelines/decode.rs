@@ -1,9 +1,9 @@
 //! From latents to frames: back to the autoencoder's scale, its decoder, and values from 0 to 1.
 
+use super::networks::Frames;
 use crate::error::Error;
 use crate::kernels;
 use crate::models::autoencoders::Tiling;
-use crate::models::autoencoders::ltx::Decoder;
 use crate::progress::Stage;
 use crate::settings::Settings;
 use crate::weights::Source;
@@ -15,7 +15,7 @@ const RATIO_MAX: usize = 1 << HALVINGS_MAX;
 /// The autoencoder's decoding half with the statistics of its latents.
 #[derive(Debug)]
 pub(crate) struct Video {
-    decoder: Decoder,
+    decoder: Frames,
     statistics: Statistics,
     geometry: Geometry,
 }
@@ -110,7 +110,7 @@ impl Video {
         settings: &Settings,
         geometry: Geometry,
         channels: usize,
-        decoder: Decoder,
+        decoder: Frames,
         source: &mut Source,
     ) -> Result<Self, Error> {
         Ok(Self {

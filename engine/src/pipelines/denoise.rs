@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::networks::{Context, Denoiser};
 use crate::error::Error;
 use crate::guidance::guide;
-use crate::models::transformers::ltx::{Context, Rope, Transformer};
 use crate::parallel::Group;
 use crate::progress::{Observer, Stage};
 use crate::schedulers::Levels;
@@ -19,7 +19,6 @@ pub(super) struct Guidance {
 /// What is denoised, and how far it is.
 pub(super) struct Work<'a> {
     pub(super) levels: &'a Levels,
-    pub(super) rope: &'a Rope,
     pub(super) context: &'a mut Context,
     pub(super) guidance: Option<Guidance>,
     /// Steps that are done.
@@ -31,7 +30,7 @@ pub(super) struct Work<'a> {
 /// Denoises in place. With guidance, the context has the branch without the prompt first and the one with it second; else
 /// it has one branch.
 pub(super) fn denoise(
-    transformer: &Transformer,
+    transformer: &Denoiser,
     mut work: Work<'_>,
     group: &mut Group,
     observer: &mut dyn Observer,
@@ -49,12 +48,12 @@ pub(super) fn denoise(
 
 /// Step after step, until all are done.
 fn walk(
-    transformer: &Transformer,
+    transformer: &Denoiser,
     work: &mut Work<'_>,
     group: &mut Group,
     observer: &mut dyn Observer,
 ) -> Result<(), Error> {
-    let Work { levels, rope, context, guidance, done: step, latents } = work;
+    let Work { levels, context, guidance, done: step, latents } = work;
     let (levels, mut longest) = (*levels, Duration::ZERO);
     loop {
         agree(step, latents, group, observer)?;
@@ -63,10 +62,7 @@ fn walk(
         }
         let (began, idle) = (Instant::now(), group.idle());
         let timestep = levels.timesteps[*step];
-        let mut velocity =
-            transformer.forward(latents, timestep, rope, context, group, &mut |block, stream| {
-                observer.block(block, stream);
-            })?;
+        let mut velocity = transformer.forward(latents, timestep, context, group, observer)?;
         let velocity = match guidance {
             Some(Guidance { scale, rescale }) => {
                 let (without, with) = velocity.split_at_mut(latents.len());

@@ -6,13 +6,14 @@ use serde_json::Value;
 
 use super::decode::{Geometry, Video};
 use super::encode::Encoder;
+use super::networks::{Denoiser, Frames, Text};
 use super::parts::{Part, Parts};
 use crate::error::Error;
 use crate::files::Files;
-use crate::models::autoencoders::ltx::Decoder;
-use crate::models::text::{T5, T5Config};
-use crate::models::transformers::ltx::{Config, Transformer};
+use crate::models::text::T5Config;
+use crate::models::transformers::ltx::Config;
 use crate::parallel::{Mode, Split};
+use crate::place::Place;
 use crate::residency::Residency;
 use crate::schedulers::FlowMatchEuler;
 use crate::settings::Settings;
@@ -63,7 +64,7 @@ struct Loader<'a> {
 /// Opens LTX-Video in a folder in the diffusers layout, and loads it if all of it stays in memory.
 ///
 /// Of a split model this rank's part; frames are decoded by rank 0, which alone reads the decoder.
-pub(crate) fn ltx(files: &Files, split: &Split, residency: Residency) -> Result<Ltx, Error> {
+pub(crate) fn ltx(files: &Files, split: &Split, residency: Residency, place: &Place) -> Result<Ltx, Error> {
     let mut loader = Loader { files, parameters: 0, weights_bytes: 0, names: Vec::new() };
     let index = loader.settings(INDEX)?;
     if !index.text("_class_name").is_some_and(|class| PIPELINES.contains(&class)) {
@@ -82,7 +83,8 @@ pub(crate) fn ltx(files: &Files, split: &Split, residency: Residency) -> Result<
     let (text_heads, text_layers) = (config.heads, config.layers);
     let (text_width, words_numbers) = (config.width, config.words_numbers());
     let by_heads = split.clone().by(Mode::Tensor);
-    let build = move |source: &mut Source| T5::load(config.clone(), source, &by_heads);
+    let on = place.clone();
+    let build = move |source: &mut Source| Text::load(&on, config.clone(), source, &by_heads);
     let (text, ()) = loader.part("text_encoder/model", stays, build, |_| ())?;
     let text_numbers = loader.parameters.saturating_sub(words_numbers);
 
@@ -94,16 +96,17 @@ pub(crate) fn ltx(files: &Files, split: &Split, residency: Residency) -> Result<
     }
     let before = loader.parameters;
     let (of_parts, its_split) = (config.clone(), split.clone());
-    let build = move |source: &mut Source| Transformer::load(of_parts.clone(), source, &its_split);
+    let on = place.clone();
+    let build = move |source: &mut Source| Denoiser::load(&on, of_parts.clone(), source, &its_split);
     let stem = "transformer/diffusion_pytorch_model";
-    let (transformer, blocks) = loader.part(stem, stays, build, Transformer::numbers_in_blocks)?;
+    let (transformer, blocks) = loader.part(stem, stays, build, Denoiser::numbers_in_blocks)?;
     let rest = loader.parameters - before - blocks;
 
     let settings = loader.settings("vae/config.json")?;
     let geometry = Geometry::read(&settings, config.in_channels)?;
-    let channels = config.in_channels;
+    let (channels, on) = (config.in_channels, place.clone());
     let build = move |source: &mut Source| {
-        let decoder = Decoder::new(settings.value(), source)?;
+        let decoder = Frames::load(&on, settings.value(), source)?;
         Video::load(&settings, geometry, channels, decoder, source)
     };
     let learn = |video: &Video| (video.numbers(), video.decoded_per_pixel());

@@ -14,6 +14,7 @@ use crate::models::autoencoders::Tiling;
 use crate::models::transformers::ltx::Grid;
 use crate::noise::Generator;
 use crate::parallel::{Group, Split};
+use crate::place::Place;
 use crate::progress::{Observer, Stage};
 use crate::request::Request;
 use crate::residency::Residency;
@@ -66,7 +67,21 @@ impl Pipeline {
     /// # Errors
     /// As `card::card`; `Unsupported` for a split that the model cannot do, before anything is read; `OutOfMemory`.
     pub fn load_split(model: &str, card: Card, split: &Split, residency: Residency) -> Result<Self, Error> {
-        let model = load::ltx(&Files::open(model)?, split, residency)?;
+        Self::load_on(&Place::Cpu, model, card, split, residency)
+    }
+
+    /// The same on another place.
+    ///
+    /// # Errors
+    /// As `load_split`; `Device`, `DeviceMemory`.
+    pub fn load_on(
+        place: &Place,
+        model: &str,
+        card: Card,
+        split: &Split,
+        residency: Residency,
+    ) -> Result<Self, Error> {
+        let model = load::ltx(&Files::open(model)?, split, residency, place)?;
         Ok(Self { model, card, split: split.clone() })
     }
 
@@ -192,22 +207,14 @@ impl Pipeline {
         watch.begin(Stage::Denoise);
         let transformer = parts.transformer(&mut watch.loading)?;
         let branches: Vec<&[f32]> = negative.iter().chain([&prompt]).map(|states| &**states).collect();
-        let mut context = transformer.context(&branches, group);
         let levels = schedule.levels(request.steps as usize, size.iter().product());
         let pixels = geometry.pixels_per_latent as f64;
         let step = [geometry.frames_per_latent as f64 / request.fps, pixels, pixels];
-        let rope = transformer.rope(Grid { size, step })?;
-        let work = Work {
-            levels: &levels,
-            rope: &rope,
-            context: &mut context,
-            guidance,
-            done,
-            latents: &mut latents,
-        };
+        let mut context = transformer.context(&branches, Grid { size, step }, group)?;
+        let work = Work { levels: &levels, context: &mut context, guidance, done, latents: &mut latents };
         denoise(&transformer, work, group, watch.observer)?;
         // What denoising needed goes before the decoder asks for its own.
-        drop((context, rope, transformer));
+        drop((context, transformer));
         times.denoise_ms = watch.elapsed_ms();
 
         let frames = if group.rank() == 0 {

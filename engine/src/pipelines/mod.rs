@@ -6,6 +6,7 @@ mod encode;
 mod heap;
 pub(crate) mod load;
 mod ltx;
+mod networks;
 mod parts;
 mod spiece;
 

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::decode::Video;
 use super::heap;
+use super::networks::{Denoiser, Text};
 use crate::error::Error;
-use crate::models::text::T5;
-use crate::models::transformers::ltx::Transformer;
 use crate::residency::Residency;
 use crate::weights::{Reading, Source};
 
@@ -102,8 +101,8 @@ pub(crate) struct Parts {
 
 #[derive(Debug)]
 pub(super) struct Shelf {
-    pub(super) text: Part<T5>,
-    pub(super) transformer: Part<Transformer>,
+    pub(super) text: Part<Text>,
+    pub(super) transformer: Part<Denoiser>,
     pub(super) video: Part<Video>,
     most: MostHeld,
 }
@@ -120,8 +119,8 @@ enum Wanted {
 impl Parts {
     pub(super) fn new(
         residency: Residency,
-        text: Part<T5>,
-        transformer: Part<Transformer>,
+        text: Part<Text>,
+        transformer: Part<Denoiser>,
         video: Part<Video>,
     ) -> Self {
         let shelf = Shelf { text, transformer, video, most: MostHeld::default() };
@@ -136,7 +135,7 @@ impl Parts {
     ///
     /// # Errors
     /// `OutOfMemory`. Files that lack something were refused when they were opened.
-    pub(super) fn text(&self, spent: &mut Duration) -> Result<Arc<T5>, Error> {
+    pub(super) fn text(&self, spent: &mut Duration) -> Result<Arc<Text>, Error> {
         let mut shelf = self.room_for(Wanted::Text);
         let part = shelf.text.load(self.reading(), spent)?;
         shelf.note();
@@ -145,7 +144,7 @@ impl Parts {
 
     /// # Errors
     /// As `text`.
-    pub(super) fn transformer(&self, spent: &mut Duration) -> Result<Arc<Transformer>, Error> {
+    pub(super) fn transformer(&self, spent: &mut Duration) -> Result<Arc<Denoiser>, Error> {
         let mut shelf = self.room_for(Wanted::Transformer);
         let part = shelf.transformer.load(self.reading(), spent)?;
         shelf.note();
@@ -216,9 +215,9 @@ impl Parts {
 
 impl Shelf {
     fn held(&self) -> Held {
-        let [blocks, rest] = self.transformer.loaded.as_deref().map_or([0; 2], Transformer::held);
+        let [blocks, rest] = self.transformer.loaded.as_deref().map_or([0; 2], Denoiser::held);
         Held {
-            text: self.text.loaded.as_deref().map_or(0, T5::held),
+            text: self.text.loaded.as_deref().map_or(0, Text::held),
             blocks,
             rest,
             decoder: self.video.loaded.as_ref().map_or(0, |video| video.numbers() as usize),

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use memmap2::{Mmap, UncheckedAdvice};
@@ -20,6 +19,7 @@ pub(crate) enum Bytes {
 #[derive(Debug)]
 pub(crate) struct Mapped {
     map: Mmap,
+    #[cfg(feature = "cuda")]
     file: File,
 }
 
@@ -27,13 +27,19 @@ impl Bytes {
     pub(crate) fn map(file: &File) -> std::io::Result<Self> {
         // SAFETY: model files are not written to while they serve; whoever cuts one short under a running program
         // ends that program with SIGBUS, as with every mapped file, and harms no memory.
-        Ok(Self::Mapped(Arc::new(Mapped { map: unsafe { Mmap::map(file)? }, file: file.try_clone()? })))
+        let map = unsafe { Mmap::map(file)? };
+        Ok(Self::Mapped(Arc::new(Mapped {
+            map,
+            #[cfg(feature = "cuda")]
+            file: file.try_clone()?,
+        })))
     }
 
     /// Copies the bytes from `at` on, without bringing them into the map: for what is copied once and forgotten.
+    #[cfg(feature = "cuda")]
     pub(crate) fn read(&self, at: usize, into: &mut [u8]) -> std::io::Result<()> {
         match self {
-            Self::Mapped(mapped) => mapped.file.read_exact_at(into, at as u64),
+            Self::Mapped(mapped) => std::os::unix::fs::FileExt::read_exact_at(&mapped.file, into, at as u64),
             Self::Static(bytes) => {
                 into.copy_from_slice(&bytes[at..at + into.len()]);
                 Ok(())

@@ -17,13 +17,13 @@ use crate::weights::{Scope, Source, Tensor};
 pub(crate) struct Config {
     pub(crate) width: usize,
     pub(crate) heads: usize,
-    head: usize,
-    hidden: usize,
+    pub(crate) head: usize,
+    pub(crate) hidden: usize,
     pub(crate) layers: usize,
-    words: usize,
-    buckets: usize,
-    farthest: usize,
-    eps: f32,
+    pub(crate) words: usize,
+    pub(crate) buckets: usize,
+    pub(crate) farthest: usize,
+    pub(crate) eps: f32,
 }
 
 impl Config {
@@ -77,10 +77,15 @@ struct Block {
     down: Linear,
 }
 
-impl T5 {
-    pub(crate) fn load(config: Config, source: &mut Source, split: &Split) -> Result<Self, Error> {
-        split.check("the text encoder", "head", config.heads)?;
-        let heads = split.part(config.heads);
+/// What there is of it beside its blocks.
+pub(crate) struct Around {
+    pub(crate) words: Tensor,
+    pub(crate) distances: Vec<f32>,
+    pub(crate) last: Vec<f32>,
+}
+
+impl Around {
+    pub(crate) fn take(config: &Config, source: &mut Source) -> Result<Self, Error> {
         let mut root = source.root();
         let table = [config.words, config.width];
         let words = root.take("shared.weight", &table)?;
@@ -93,6 +98,15 @@ impl T5 {
             .take("weight", &[config.buckets, config.heads])?
             .into_vec();
         let last = root.at("encoder.final_layer_norm").take("weight", &[config.width])?.into_vec();
+        Ok(Self { words, distances, last })
+    }
+}
+
+impl T5 {
+    pub(crate) fn load(config: Config, source: &mut Source, split: &Split) -> Result<Self, Error> {
+        split.check("the text encoder", "head", config.heads)?;
+        let heads = split.part(config.heads);
+        let Around { words, distances, last } = Around::take(&config, source)?;
         let of_block = (config.clone(), split.clone());
         let blocks = Blocks::load(source, config.layers, 0..config.layers, move |source, i| {
             Block::load(source.root().at(format_args!("encoder.block.{i}")), &of_block.0, &of_block.1)
@@ -106,17 +120,8 @@ impl T5 {
     /// `Config` when the tokenizer gives a number that the table of words does not have, or when the gang breaks.
     pub fn encode(&self, tokens: &[u32], group: &mut Group) -> Result<Vec<f32>, Error> {
         let width = self.config.width;
-        let mut x = vec![0.0; tokens.len() * width];
-        for (&token, row) in tokens.iter().zip(x.chunks_exact_mut(width)) {
-            if !self.words.row(token as usize, row) {
-                return Err(Error::Config {
-                    file: "tokenizer/tokenizer.json".into(),
-                    key: "model.vocab".into(),
-                    message: format!("token {token} is beyond the encoder's {} words", self.config.words),
-                });
-            }
-        }
-        let bias = self.bias(tokens.len());
+        let mut x = words_of(&self.words, tokens, &self.config)?;
+        let bias = bias_of(&self.config, &self.distances, self.heads.clone(), tokens.len());
         self.blocks.walk(|_, block| {
             x = block.apply(&self.config, self.heads.len(), take(&mut x), &bias, group)?;
             Ok(())
@@ -131,22 +136,36 @@ impl T5 {
     pub fn held(&self) -> usize {
         self.blocks.held() + self.distances.len() + self.last.len()
     }
+}
 
-    /// What each of this rank's heads adds for the distance of each pair, `(heads, tokens, tokens)`.
-    fn bias(&self, tokens: usize) -> Vec<f32> {
-        let Config { heads, buckets, farthest, .. } = self.config;
-        let mine = self.heads.clone();
-        let mut bias = vec![0.0; mine.len() * tokens * tokens];
-        for from in 0..tokens {
-            for to in 0..tokens {
-                let bucket = bucket(to as i64 - from as i64, buckets, farthest);
-                for (at, head) in mine.clone().enumerate() {
-                    bias[(at * tokens + from) * tokens + to] = self.distances[bucket * heads + head];
-                }
+/// The rows of the table of words for `tokens`, `(tokens, width)`.
+pub(crate) fn words_of(words: &Tensor, tokens: &[u32], config: &Config) -> Result<Vec<f32>, Error> {
+    let mut x = vec![0.0; tokens.len() * config.width];
+    for (&token, row) in tokens.iter().zip(x.chunks_exact_mut(config.width)) {
+        if !words.row(token as usize, row) {
+            return Err(Error::Config {
+                file: "tokenizer/tokenizer.json".into(),
+                key: "model.vocab".into(),
+                message: format!("token {token} is beyond the encoder's {} words", config.words),
+            });
+        }
+    }
+    Ok(x)
+}
+
+/// What each of the heads `mine` adds for the distance of each pair, `(heads, tokens, tokens)`.
+pub(crate) fn bias_of(config: &Config, distances: &[f32], mine: Range<usize>, tokens: usize) -> Vec<f32> {
+    let Config { heads, buckets, farthest, .. } = *config;
+    let mut bias = vec![0.0; mine.len() * tokens * tokens];
+    for from in 0..tokens {
+        for to in 0..tokens {
+            let bucket = bucket(to as i64 - from as i64, buckets, farthest);
+            for (at, head) in mine.clone().enumerate() {
+                bias[(at * tokens + from) * tokens + to] = distances[bucket * heads + head];
             }
         }
-        bias
     }
+    bias
 }
 
 impl Block {

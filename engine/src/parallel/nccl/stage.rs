@@ -71,13 +71,16 @@ impl Stage {
     /// Asks whether the stream has done all that it was given.
     pub(super) fn idle(&self) -> impl Fn() -> Result<bool, Trouble> + use<> {
         let stream = Arc::clone(&self.stream);
-        move || {
-            // SAFETY: the stream lives as long as this question.
-            match unsafe { sys::cuStreamQuery(stream.cu_stream()) } {
-                CUresult::CUDA_SUCCESS => Ok(true),
-                CUresult::CUDA_ERROR_NOT_READY => Ok(false),
-                other => Err(DriverError(other).into()),
-            }
-        }
+        move || is_idle(stream.cu_stream())
+    }
+}
+
+/// Whether a stream has done all that it was given.
+pub(super) fn is_idle(stream: CUstream) -> Result<bool, Trouble> {
+    // SAFETY: the stream is of somebody who asks while he has it.
+    match unsafe { sys::cuStreamQuery(stream) } {
+        CUresult::CUDA_SUCCESS => Ok(true),
+        CUresult::CUDA_ERROR_NOT_READY => Ok(false),
+        other => Err(DriverError(other).into()),
     }
 }

@@ -9,7 +9,7 @@ use crate::parallel::{Broken, Group, Split};
 use crate::weights::Scope;
 
 /// The norms of queries and keys have their own epsilon, whatever the configuration says of the others.
-const EPS: f32 = 1e-5;
+pub(crate) const EPS: f32 = 1e-5;
 
 /// One rank's heads of it; the output is a sum over all ranks.
 #[derive(Debug)]

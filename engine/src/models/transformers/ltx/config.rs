@@ -3,8 +3,11 @@
 use std::ops::Range;
 
 use crate::error::Error;
-use crate::parallel::Split;
+use crate::parallel::{Mode, Split};
 use crate::settings::Settings;
+
+/// Branches of the guidance: one without the prompt, one with it.
+const GUIDED: usize = 2;
 
 /// The sizes of a transformer.
 #[derive(Clone, Debug)]
@@ -17,9 +20,9 @@ pub struct Config {
     pub layers: usize,
     /// Width of the text states.
     pub caption_channels: usize,
-    pub(super) norm_eps: f32,
-    pub(super) attention_bias: bool,
-    pub(super) attention_out_bias: bool,
+    pub(crate) norm_eps: f32,
+    pub(crate) attention_bias: bool,
+    pub(crate) attention_out_bias: bool,
 }
 
 impl Config {
@@ -50,6 +53,16 @@ impl Config {
             return Err(settings.wrong("cross_attention_dim", message));
         }
         Ok(config)
+    }
+
+    /// # Errors
+    /// `Unsupported` for a split that leaves a rank without a head, a layer or a branch.
+    pub(crate) fn check(&self, split: &Split) -> Result<(), Error> {
+        match split.mode() {
+            Mode::Tensor => split.check("the transformer", "head", self.heads),
+            Mode::Layers => split.check("the transformer", "layer", self.layers),
+            Mode::Guidance => split.check("the guidance", "branch", GUIDED),
+        }
     }
 
     /// Where a rank's heads lie in the stream.

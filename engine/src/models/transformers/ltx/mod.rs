@@ -18,8 +18,12 @@ use crate::layers::{Blocks, Linear, TimestepEmbedding};
 use crate::parallel::{Group, Mode, Split};
 use crate::weights::Source;
 
+#[cfg(feature = "cuda")]
+pub(crate) use attention::EPS as QK_EPS;
 use block::{Block, Buffers, TextKeys};
 pub use config::Config;
+#[cfg(feature = "cuda")]
+pub(crate) use rope::axis_turns;
 pub use rope::{Grid, Rope};
 
 /// A loaded transformer, or one rank's part of it: whole heads of each attention and as much of each feed-forward layer, or
@@ -63,9 +67,6 @@ struct Part {
     buffers: Buffers,
 }
 
-/// Branches of the guidance: one without the prompt, one with it.
-const GUIDED: usize = 2;
-
 /// A noise level as the blocks are told it.
 struct Level {
     plain: Vec<f32>,
@@ -73,17 +74,13 @@ struct Level {
 }
 
 /// Added to the score of a token of padding. Its share of the sum is then exactly zero.
-const HIDDEN: f32 = -10_000.0;
+pub(crate) const HIDDEN: f32 = -10_000.0;
 
 impl Transformer {
     /// # Errors
     /// As `Source::take`; `Unsupported` for a split that leaves a rank without a head.
     pub fn load(config: Config, source: &mut Source, split: &Split) -> Result<Self, Error> {
-        match split.mode() {
-            Mode::Tensor => split.check("the transformer", "head", config.heads)?,
-            Mode::Layers => split.check("the transformer", "layer", config.layers)?,
-            Mode::Guidance => split.check("the guidance", "branch", GUIDED)?,
-        }
+        config.check(split)?;
         let span = split.layers(config.layers);
         let width = config.width();
         let before = source.parameters();

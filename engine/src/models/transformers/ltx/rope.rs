@@ -85,6 +85,24 @@ impl Rope {
     }
 }
 
+/// Cosine and sine of every frequency at every position along each axis, `(frames + rows + columns, frequencies, 2)`: pair `i`
+/// of a row that is turned has frequency `i / 3` and is turned by the position along axis `i % 3`.
+#[cfg(feature = "cuda")]
+pub(crate) fn axis_turns(grid: Grid, width: usize) -> Vec<f32> {
+    let frequencies = frequencies(width / 6);
+    let mut table = Vec::new();
+    for axis in 0..3 {
+        for at in 0..grid.size[axis] {
+            let share = at as f32 * grid.step[axis] as f32 / BASE[axis];
+            for frequency in &frequencies {
+                let (sin, cos) = (frequency * (share * 2.0 - 1.0)).sin_cos();
+                table.extend([cos, sin]);
+            }
+        }
+    }
+    table
+}
+
 /// From a quarter turn to `THETA` times as much, evenly on a logarithmic scale.
 fn frequencies(count: usize) -> Vec<f32> {
     let by = 1.0 / (count.max(2) - 1) as f32;

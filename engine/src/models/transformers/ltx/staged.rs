@@ -6,7 +6,7 @@
 use super::{Context, Level, Part, Transformer, block::Buffers, rope::Rope};
 use crate::error::Error;
 use crate::kernels::{Bias, Finish};
-use crate::parallel::{Broken, Group, Mode};
+use crate::parallel::{Group, Mode, hand_out};
 
 impl Transformer {
     pub(super) fn forward_staged(
@@ -48,23 +48,8 @@ impl Transformer {
                 group.pass(group.rank() + 1, &part.buffers.x[..tokens * width])?;
             }
         }
-        self.hand_out(&mut velocities, size, group)?;
+        hand_out(&mut velocities, size, group)?;
         Ok(velocities)
-    }
-
-    /// All ranks get the velocity of each branch, `size` numbers.
-    fn hand_out(&self, velocities: &mut [f32], size: usize, group: &mut Group) -> Result<(), Broken> {
-        let (all, end) = (velocities.len(), group.ranks() - 1);
-        match self.mode {
-            Mode::Guidance => {
-                group.all_gather(velocities, |rank| (rank * size).min(all)..((rank + 1) * size).min(all))
-            }
-            // Nobody but the last has anything to say, and he waits for nobody's thanks.
-            Mode::Layers | Mode::Tensor if group.rank() == end => {
-                (0..end).try_for_each(|to| group.pass(to, velocities))
-            }
-            Mode::Layers | Mode::Tensor => group.take(end, velocities),
-        }
     }
 
     /// One branch through this rank's blocks; `begun` sees it after the first attention, unless that is done.
