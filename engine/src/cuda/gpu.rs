@@ -16,7 +16,7 @@ use cudarc::driver::{
 };
 
 use super::{
-    Precision, images,
+    Precision, attention, images,
     matmul::Matmuls,
     probe::{self, CAPABILITY_MIN},
     upload::Uploads,
@@ -134,6 +134,7 @@ impl Gpu {
             most: AtomicU64::new(0),
         };
         gpu.grew(Matmuls::bytes() as u64);
+        attention::prepare(&gpu)?;
         Ok(Arc::new(gpu))
     }
 

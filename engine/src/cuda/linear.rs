@@ -133,6 +133,18 @@ impl Linear {
         Ok(Self { weight, bias, late_bias, k, n })
     }
 
+    /// The same with a bias.
+    #[cfg(test)]
+    pub(super) fn with_bias(weight: Numbers, bias: Numbers, sizes: [usize; 2]) -> Self {
+        Self { bias: Some(bias), ..Self::of_numbers(weight, sizes) }
+    }
+
+    /// Of numbers that are there, `(outputs, inputs)`, and no bias.
+    pub(super) fn of_numbers(weight: Numbers, [k, n]: [usize; 2]) -> Self {
+        assert_eq!(weight.len(), k * n, "a weight of {n} x {k}");
+        Self { weight, bias: None, late_bias: None, k, n }
+    }
+
     /// Numbers that are held.
     pub(crate) fn held(&self) -> usize {
         self.weight.len()
@@ -210,6 +222,11 @@ impl VectorLinear {
         gpu.upload(scope.take("weight", &[n, k])?.stored(None), weight.at())?;
         let bias = Floats::from(gpu, &scope.take("bias", &[n])?.into_vec(), WEIGHTS)?;
         Ok(Self { weight, bias, k, n })
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(weight: Numbers, bias: Floats, [k, n]: [usize; 2]) -> Self {
+        Self { weight, bias, k, n }
     }
 
     pub(crate) fn held(&self) -> usize {

@@ -12,12 +12,16 @@ mod gpu;
 mod images;
 mod linear;
 mod matmul;
+#[doc(hidden)]
+pub mod measure;
 mod memory;
 mod norm;
 mod precision;
 mod probe;
 mod sum;
 mod t5;
+#[cfg(test)]
+mod tests;
 mod transformer;
 mod upload;
 

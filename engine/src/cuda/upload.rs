@@ -140,6 +140,37 @@ impl Drop for Uploads {
     }
 }
 
+/// Pinned memory that is written to a device again and again, to see how fast that is.
+pub(super) struct Pinned {
+    host: *mut u8,
+    bytes: usize,
+}
+
+impl Pinned {
+    pub(super) fn new(bytes: usize) -> Result<Self, Error> {
+        // SAFETY: it is given back when this is dropped.
+        let host = unsafe { result::malloc_host(bytes, 0) }.map_err(|error| said("pinned memory", error))?;
+        // SAFETY: it is that long, and nobody else knows of it.
+        unsafe { host.write_bytes(0, bytes) };
+        Ok(Self { host: host.cast(), bytes })
+    }
+
+    pub(super) fn copy_to(&self, gpu: &Gpu, to: CUdeviceptr) -> Result<(), Error> {
+        // SAFETY: it is that long, and is kept until the caller has waited for the stream.
+        unsafe {
+            result::memcpy_htod_async(to, std::slice::from_raw_parts(self.host, self.bytes), gpu.stream())
+        }
+        .map_err(|error| said("a copy to the device", error))
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: no copy reads it any more.
+        let _ = unsafe { result::free_host(self.host.cast()) };
+    }
+}
+
 impl Gpu {
     /// Begins to bring the numbers of `tensor` to `to`, in the precision of the device. They are there after `uploaded`.
     ///

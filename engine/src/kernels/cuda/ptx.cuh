@@ -66,8 +66,8 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const unsigned int (&a)[
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// Starts to copy 16 bytes from global to shared memory, both aligned. Where `present` is false nothing is read and
-// zeros are written; `from` must be an address all the same.
+// Starts to copy 16 bytes from global to shared memory, both aligned. Where `present` is false nothing is read,
+// whatever the address, and zeros are written.
 __device__ __forceinline__ void copy_async_16(SharedAddress to, const void* from, bool present) {
     asm volatile("{ .reg .u64 p; cvta.to.global.u64 p, %1; cp.async.cg.shared.global.L2::128B [%0], [p], 16, %2; }"
                  :: "r"(to), "l"(from), "r"(present ? 16 : 0) : "memory");
