@@ -18,6 +18,10 @@ use croft_engine::{
     residency::Residency,
 };
 
+#[path = "common/rows.rs"]
+mod rows;
+use rows::row;
+
 const SOON: Duration = Duration::from_secs(60);
 /// What the survivors of a gang may take to notice.
 const FREED_MAX: Duration = Duration::from_secs(5);
@@ -118,10 +122,12 @@ fn sums_and_clips_over_nccl_are_those_of_one_rank() {
     }
     for rank in &mut ranks {
         let off: f32 = rank.says("sums").parse().unwrap();
+        row("nccl", "sums of two ranks", "100003 f32", off.into(), "off", "<= 1e-6");
         assert!(off <= 1e-6, "{off}");
     }
     let shades: f32 = ranks[0].says("clip").parse().unwrap();
     println!("farthest value of two ranks' clip from one's: {shades:.3}/255");
+    row("nccl", "clip of two ranks beside one's", "builtin 6 steps", shades.into(), "/255", "<= 1");
     assert!(shades <= 1.0, "{shades}");
 }
 
@@ -138,6 +144,7 @@ fn a_rank_that_is_killed_or_stopped_frees_the_other_and_is_named() {
         let broken = ranks[0].says("broken");
         let freed = since.elapsed();
         println!("{signal}: freed after {freed:.2?}: {broken}");
+        row("nccl", &format!("freed after {signal}"), "", freed.as_secs_f64(), "s", "<= 5");
         assert!(broken.starts_with("rank 1 "), "{broken}");
         assert!(freed < FREED_MAX, "{freed:?}");
     }
