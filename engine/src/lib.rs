@@ -6,6 +6,7 @@ mod builtin;
 pub mod card;
 pub mod checkpoint;
 pub mod codecs;
+pub mod device;
 pub mod error;
 pub mod files;
 pub mod guidance;

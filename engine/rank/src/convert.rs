@@ -3,6 +3,7 @@
 use std::any::Any;
 
 use croft_engine::{
+    device::Device,
     error::{Class, Error},
     parallel::{Broken, Fault},
     progress::Stage,
@@ -39,23 +40,62 @@ pub(crate) fn params(recipe: &v1::Recipe) -> Params {
     recipe.params.iter().filter_map(|(name, v)| Some((name.clone(), value(v)?))).collect()
 }
 
-pub(crate) fn failed(id: u64, error: &Error) -> RankFailed {
+/// A failure of a rank on `device`, of which it held `peak` bytes at most; 0 where that is not known.
+pub(crate) fn failed(id: u64, error: &Error, device: Device, peak: u64) -> RankFailed {
     let cause = match error.class() {
         Class::Request => ExitCause::BadSpec,
         Class::ModelMissing => ExitCause::ModelMissing,
         Class::ModelCorrupt => ExitCause::ModelCorrupt,
         Class::NanOutput => ExitCause::NanOutput,
         Class::Cancelled => ExitCause::Cancelled,
-        Class::Oom => ExitCause::OomHost,
+        Class::Oom => match device {
+            Device::Cpu => ExitCause::OomHost,
+            Device::Cuda { .. } => ExitCause::OomDevice,
+        },
         Class::Gang => ExitCause::CollectiveTimeout,
         Class::Internal => ExitCause::Internal,
     };
     let peer_lost = matches!(error, Error::Gang(Broken { fault: Fault::Lost(_), .. }));
-    RankFailed { id, cause: cause.into(), message: error.to_string(), remedy: error.remedy(), peer_lost }
+    let mut message = error.to_string();
+    if cause == ExitCause::OomDevice && peak > 0 {
+        message.push_str(&format!("; the rank held {} of its device at most", gib(peak)));
+    }
+    let remedy = match cause {
+        ExitCause::OomDevice => {
+            "fewer frames or pixels, vae_tiling: true, or more ranks need less".to_owned()
+        }
+        _ => error.remedy(),
+    };
+    RankFailed { id, cause: cause.into(), message, remedy, peer_lost }
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 /// What a panic said.
 pub(crate) fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no words".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_memory_ran_out_is_said_with_what_was_held() {
+        let error = Error::OutOfMemory { what: "latents".to_owned(), bytes: 1 << 20 };
+        let host = failed(7, &error, Device::Cpu, 3 << 30);
+        assert_eq!((host.cause(), host.message), (ExitCause::OomHost, error.to_string()));
+        let device = failed(7, &error, Device::Cuda { ordinal: 0 }, 21 << 30);
+        assert_eq!(device.cause(), ExitCause::OomDevice);
+        assert_eq!(
+            device.message,
+            "not enough memory for latents: 1048576 bytes; the rank held 21.0 GiB of its device at most"
+        );
+        assert!(!failed(7, &error, Device::Cuda { ordinal: 0 }, 0).message.contains("held"));
+        let other = failed(7, &Error::Cancelled, Device::Cuda { ordinal: 0 }, 1);
+        assert_eq!((other.cause(), other.message.as_str()), (ExitCause::Cancelled, "cancelled"));
+    }
 }

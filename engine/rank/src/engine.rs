@@ -10,6 +10,8 @@ use std::{
 use croft_engine::{
     card::Card,
     checkpoint,
+    device::Device,
+    error::Error,
     parallel::{Split, Turns},
     pipelines::Pipeline,
     progress::Stage,
@@ -29,6 +31,7 @@ const NOOP: &str = "builtin://noop";
 
 #[derive(Debug, Default)]
 pub(crate) struct Engine {
+    device: Device,
     warm: Mutex<Warm>,
     /// A render has given the model back.
     given_back: Condvar,
@@ -72,6 +75,11 @@ impl Drop for Lent<'_> {
 }
 
 impl Engine {
+    /// With nothing loaded.
+    pub(crate) fn on(device: Device) -> Self {
+        Self { device, ..Self::default() }
+    }
+
     pub(crate) fn render(
         &self,
         render: &RankRender,
@@ -93,10 +101,11 @@ impl Engine {
         let mut times = AttemptTimes::default();
         let mut files = Vec::new();
         let mut resumed = None;
+        let mut peak_memory_bytes = peak::bytes(self.device, None);
         if recipe.model != NOOP {
             let began = Instant::now();
             let lent = self.warm(recipe, &split, residency, observer).map_err(|error| match error {
-                Cold::Engine(error) => convert::failed(render.id, &error),
+                Cold::Engine(error) => convert::failed(render.id, &error, self.device, 0),
                 Cold::Differs { here } => fail(
                     ExitCause::ModelCorrupt,
                     &format!(
@@ -119,9 +128,9 @@ impl Engine {
             let mut keeper =
                 Keeper::new(observer, render, identity, resumed.map_or(0, |resumed| resumed.step));
             let halfway = found.map(|found| found.halfway);
-            let clip = pipeline
-                .render_in(&request, halfway, &mut group, &mut keeper)
-                .map_err(|error| convert::failed(render.id, &error))?;
+            let clip = pipeline.render_in(&request, halfway, &mut group, &mut keeper).map_err(|error| {
+                convert::failed(render.id, &error, self.device, peak::bytes(self.device, Some(pipeline)))
+            })?;
             times.load_ms += clip.times.load_ms as u64;
             times.encode_ms = clip.times.encode_ms as u64;
             times.denoise_ms = clip.times.denoise_ms as u64;
@@ -134,8 +143,9 @@ impl Engine {
                     .map_err(|error| error.failed(render.id))?;
                 times.save_ms = elapsed(began);
             }
+            peak_memory_bytes = peak::bytes(self.device, Some(pipeline));
         }
-        Ok(RankDone { id: render.id, files, times: Some(times), peak_memory_bytes: peak::bytes(), resumed })
+        Ok(RankDone { id: render.id, files, times: Some(times), peak_memory_bytes, resumed })
     }
 
     /// The part of the recipe's model that `split` gives it, opened unless it is the warm one; then not before the renders
@@ -164,7 +174,7 @@ impl Engine {
             if card.digest != recipe.model_digest {
                 return Err(Cold::Differs { here: card.digest });
             }
-            let pipeline = Arc::new(Pipeline::load_split(&recipe.model, card, split, residency)?);
+            let pipeline = Arc::new(load(&recipe.model, card, split, residency, self.device)?);
             warm.model = Some(Loaded { model: recipe.model.clone(), pipeline });
         }
         let pipeline = Arc::clone(&warm.model.as_ref().expect("it was just loaded").pipeline);
@@ -173,11 +183,28 @@ impl Engine {
     }
 }
 
+/// Opens a rank's part of a model on its device.
+fn load(
+    model: &str,
+    card: Card,
+    split: &Split,
+    residency: Residency,
+    device: Device,
+) -> Result<Pipeline, Error> {
+    match device {
+        Device::Cpu => Pipeline::load_split(model, card, split, residency),
+        Device::Cuda { .. } => Err(Error::Unsupported {
+            what: format!("rendering on {device}"),
+            remedy: "offer the cores of this machine: --devices cpu".to_owned(),
+        }),
+    }
+}
+
 /// What the recipe asks of the model of `card`.
 fn request(id: u64, recipe: &Recipe, card: &Card) -> Result<Request, RankFailed> {
     let params = convert::params(recipe);
     Request::from_params(card, &recipe.prompt, &recipe.negative_prompt, recipe.seed, &params)
-        .map_err(|error| convert::failed(id, &error))
+        .map_err(|error| convert::failed(id, &error, Device::Cpu, 0))
 }
 
 /// Everything of a render that is looked at before a file is.
@@ -190,12 +217,12 @@ pub(crate) fn understood(render: &RankRender, card: &Card) -> Result<Request, Ra
 
 /// Why a model is not warm.
 enum Cold {
-    Engine(croft_engine::error::Error),
+    Engine(Error),
     Differs { here: String },
 }
 
-impl From<croft_engine::error::Error> for Cold {
-    fn from(error: croft_engine::error::Error) -> Self {
+impl From<Error> for Cold {
+    fn from(error: Error) -> Self {
         Self::Engine(error)
     }
 }
