@@ -12,8 +12,9 @@ use std::{
 
 use croft_engine::{
     card::card,
-    parallel::{Broken, Fault, Group, Listener, Peer, Roll, Token, nccl},
+    parallel::{Broken, Fault, Group, Listener, Peer, Roll, Split, Token, nccl},
     pipelines::{Clip, Pipeline},
+    place::Place,
     request::{Params, Request, Value},
     residency::Residency,
 };
@@ -196,12 +197,26 @@ fn work(group: &mut Group) {
     let params = Params::from([("steps".to_owned(), Value::Number(6.0))]);
     let prompt = "a red circle moving right on a gray background";
     let request = Request::from_params(&card(model).unwrap(), prompt, "", 7, &params).unwrap();
-    let part = Pipeline::load_split(model, card(model).unwrap(), group.split(), Residency::Resident).unwrap();
+    let load = |split: &Split| {
+        Pipeline::load_on(&here(), model, card(model).unwrap(), split, Residency::Resident).unwrap()
+    };
+    let part = load(group.split());
     let ours = part.render_in(&request, None, group, &mut ()).unwrap();
     if group.rank() == 0 {
-        let alone = Pipeline::load(model).unwrap().render(&request, &mut ()).unwrap();
+        let alone = load(&Split::whole()).render(&request, &mut ()).unwrap();
         println!("@clip {}", shades(&ours, &alone));
     }
+}
+
+/// The device, where the program renders on one; in f32, for bf16 rounds the parts of a sum.
+#[cfg(feature = "cuda")]
+fn here() -> Place {
+    Place::Cuda(croft_engine::cuda::Gpu::open(0, croft_engine::cuda::Precision::F32).unwrap())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn here() -> Place {
+    Place::Cpu
 }
 
 fn shades(ours: &Clip, theirs: &Clip) -> f32 {

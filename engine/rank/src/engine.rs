@@ -120,7 +120,7 @@ impl Engine {
             })?;
             let pipeline = &lent.pipeline;
             times.load_ms = elapsed(began);
-            let group = gang::join(render.gang.as_ref(), render.id, &split, observer)?;
+            let group = gang::join(render.gang.as_ref(), render.id, &split, self.device, observer)?;
             // From here on it has the device to itself whenever it computes, to the last file.
             let mut group = group.in_turns(&self.turns, observer.waits());
             let request = request(render.id, recipe, pipeline.card())?;
