@@ -6,7 +6,9 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::{IpAddr, Ipv4Addr},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,7 +25,9 @@ use croft_engine::{
 mod rows;
 use rows::row;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(20);
+/// Whatever a rank is asked, it answers within this.
+const SAID: Duration = Duration::from_secs(40);
 /// What the survivors of a gang may take to notice.
 const FREED_MAX: Duration = Duration::from_secs(5);
 /// A step that is waited for three times this long, two seconds at least.
@@ -33,7 +37,7 @@ const STEP: Duration = Duration::from_millis(500);
 struct Rank {
     process: Child,
     tell: ChildStdin,
-    says: BufReader<ChildStdout>,
+    says: Receiver<String>,
 }
 
 impl Rank {
@@ -51,7 +55,17 @@ impl Rank {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let (tell, says) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
+        let (tell, mut out) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
+        let (heard, says) = mpsc::channel();
+        // It ends with the process.
+        thread::spawn(move || {
+            let mut line = String::new();
+            while out.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                if heard.send(std::mem::take(&mut line)).is_err() {
+                    return;
+                }
+            }
+        });
         Self { process, tell, says }
     }
 
@@ -63,11 +77,11 @@ impl Rank {
     fn says(&mut self, word: &str) -> String {
         let mark = format!("@{word} ");
         loop {
-            let mut line = String::new();
-            assert!(self.says.read_line(&mut line).unwrap() > 0, "it ended before it said '{word}'");
+            let line = self.says.recv_timeout(SAID).unwrap_or_else(|_| panic!("it did not say '{word}'"));
             if let Some(at) = line.find(&mark) {
                 return line[at + mark.len()..].trim_end().to_owned();
             }
+            print!("    {}: {line}", self.process.id());
         }
     }
 
