@@ -37,13 +37,10 @@ COMPARED = [
     ratio("flash 1x24x32768x128, of the matmul rate", of("flash", "flash", "1x24x32768x128"), of("device", "matmul"), ">= 0.6"),
     ratio("2B weights, of the host-to-device rate", of("speed", "load", "ltx-2b"), of("device", "h2d"), ">= 0.7"),
     ratio("13B weights, of the host-to-device rate", of("speed", "load", "ltx-13b"), of("device", "h2d"), ">= 0.7"),
-    ratio("2B peak over the plan's", of("speed", "peak", f"ltx-2b {LARGE}"), of("speed", "plan", f"ltx-2b {LARGE}"), "<= 1"),
-    ratio("13B peak over the plan's", of("speed", "peak", f"ltx-13b {LARGE}"), of("speed", "plan", f"ltx-13b {LARGE}"), "<= 1"),
     ratio("2B peak over diffusers'", of("speed", "peak", f"ltx-2b {LARGE}"), of("diffusers", "eager peak", f"ltx-2b {LARGE}"), "<= 1"),
     ratio("13B peak over diffusers'", of("speed", "peak", f"ltx-13b {LARGE}"), of("diffusers", "eager peak", f"ltx-13b {LARGE}"), "<= 1"),
     ratio("decode, diffusers over ours", of("diffusers", "decode", "vae-0.9.5 768x512x121"), of("speed", "decode", "vae-0.9.5 768x512x121")),
     ratio("decode peak over diffusers'", of("speed", "decode peak", "vae-0.9.5 768x512x121"), of("diffusers", "decode peak", "vae-0.9.5 768x512x121"), "<= 1"),
-    ratio("decode peak over the plan's", of("speed", "decode peak", "vae-0.9.5 768x512x121"), of("speed", "decode plan", "vae-0.9.5 768x512x121"), "<= 1"),
 ]
 
 # Bounds of what is measured alone, where its program gives none.
