@@ -45,10 +45,6 @@ impl Memory {
         self.at
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     pub(crate) fn gpu(&self) -> &Arc<Gpu> {
         &self.gpu
     }
