@@ -26,6 +26,8 @@ mod rows;
 use rows::row;
 
 const SOON: Duration = Duration::from_secs(20);
+/// Lines of a rank that wait to be looked at.
+const LINES: usize = 4096;
 /// Whatever a rank is asked, it answers within this.
 const SAID: Duration = Duration::from_secs(40);
 /// What the survivors of a gang may take to notice.
@@ -56,7 +58,7 @@ impl Rank {
             .spawn()
             .unwrap();
         let (tell, mut out) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
-        let (heard, says) = mpsc::channel();
+        let (heard, says) = mpsc::sync_channel(LINES);
         // It ends with the process.
         thread::spawn(move || {
             let mut line = String::new();
