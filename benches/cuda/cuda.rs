@@ -6,6 +6,8 @@ use std::{
     time::Instant,
 };
 
+use croft_coordinator::registry;
+use croft_core::split::{self as plan, Shot};
 use croft_engine::{
     card::card,
     cuda::{
@@ -67,6 +69,7 @@ pub(super) fn main() {
         "decode" => decode(&gpu),
         "load" => load(gpu, &words.path("--model")),
         "start" => start(gpu, &words.path("--model"), began),
+        "memory" => memory(&gpu, &words.path("--model")),
         other => panic!("no section {other}"),
     };
     done.unwrap_or_else(|error| panic!("{section}: {error}: {}", error.remedy()));
@@ -161,6 +164,42 @@ fn make_model(out: &Path, size: &str) {
     weights::part(out, "text_encoder", "model", "t5-v1_1-xxl-encoder", 3);
 }
 
+/// A whole clip in each residency: the most that was held beside what a plan reckons with.
+fn memory(gpu: &Arc<Gpu>, folder: &Path) -> Done {
+    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let planned = registry::card(model(folder)).expect("a model that can be planned with");
+    let shape = planned.shape.expect("a model of known shape");
+    let shot =
+        Shot { width: 768, height: 512, frames: 121, is_guided: true, text_tokens: 128, is_tiled: false };
+    let card = card(model(folder))?;
+    let params = clip(2.0);
+    let request = Request::from_params(&card, "a red circle moving right", "", 1, &params)?;
+    let place = Place::Cuda(gpu.clone());
+    for (residency, plan) in [
+        (Residency::Resident, plan::Residency::Resident),
+        (Residency::Sequential, plan::Residency::Sequential),
+        (Residency::Streamed, plan::Residency::Streamed),
+    ] {
+        gpu.forget_most();
+        let pipeline = Pipeline::load_on(&place, model(folder), card.clone(), &Split::whole(), residency)?;
+        let clip = pipeline.render(&request, &mut ())?;
+        let need = shape.need(&shot, &plan::Part::WHOLE, plan, plan::Kind::Gpu);
+        let (held, planned) = (gpu.most_held() as f64, (need.total() - need.reserve) as f64);
+        let what = format!("{name} {} 768x512x121", plan.name());
+        row("memory", "peak", &what, (held / GIB, "GiB"), None);
+        row("memory", "plan", &what, (planned / GIB, "GiB"), None);
+        row("memory", "peak over the plan's", &what, (held / planned, "x"), Some("<= 1"));
+        println!("{}; {:?}", need.words(), clip.times);
+    }
+    Ok(())
+}
+
+fn clip(steps: f64) -> Params {
+    let numbers =
+        [("steps", steps), ("num_frames", 121.0)].map(|(name, n)| (name.to_owned(), Value::Number(n)));
+    numbers.into_iter().chain([("size".to_owned(), Value::Text("768x512".to_owned()))]).collect()
+}
+
 fn load(gpu: Arc<Gpu>, folder: &Path) -> Done {
     let card = card(model(folder))?;
     let bytes = card.weights_bytes;
@@ -199,13 +238,7 @@ impl Observer for First {
 fn start(gpu: Arc<Gpu>, folder: &Path, began: Instant) -> Done {
     let card = card(model(folder))?;
     let checked = began.elapsed().as_secs_f64();
-    let words = [("steps", "40"), ("num_frames", "121")];
-    let mut params: Params = words
-        .into_iter()
-        .map(|(name, n)| (name.to_owned(), Value::Number(n.parse().expect("a number"))))
-        .collect();
-    params.insert("size".to_owned(), Value::Text("768x512".to_owned()));
-    let request = Request::from_params(&card, "a red circle moving right", "", 1, &params)?;
+    let request = Request::from_params(&card, "a red circle moving right", "", 1, &clip(40.0))?;
     let pipeline =
         Pipeline::load_on(&Place::Cuda(gpu), model(folder), card, &Split::whole(), Residency::Resident)?;
     let loaded = began.elapsed().as_secs_f64();

@@ -18,7 +18,7 @@ const PIECE: usize = 4 << 20;
 
 /// Where the lists of names and shapes are.
 fn golden() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/numerics/golden");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/numerics/golden");
     std::env::var_os("CROFT_GOLDEN").map_or(here, PathBuf::from)
 }
 

@@ -74,8 +74,9 @@ pub(crate) struct Worker {
     /// Scratch space [default: ~/.local/share/croft/worker]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// `auto`, or `cpu:N` for N devices that share this machine's cores
-    #[arg(long, value_name = "DEVICES")]
+    /// `auto`, or a list of `cpu`, `cpu:N` for N devices that share this machine's cores, `cuda`, `cuda:INDEX` and
+    /// `cuda:UUID` [default: NVIDIA devices where there are some, else the cores]
+    #[arg(long, env = "CROFT_DEVICES", value_name = "DEVICES")]
     pub(crate) devices: Option<String>,
     /// Threads of each CPU device [default: the cores shared out among the devices]
     #[arg(long, value_name = "N")]
@@ -119,4 +120,7 @@ pub(crate) struct Rank {
     /// Threads of the engine
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) threads: u32,
+    /// What it computes on: `cpu`, or `cuda:N` of the devices that CUDA shows it
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    pub(crate) device: croft_rank::Device,
 }

@@ -1,4 +1,4 @@
-//! `croft rank`: one rank of this machine's CPU, a child of a worker, on an inherited socket. Not for people.
+//! `croft rank`: one rank on a device of this machine, a child of a worker, on an inherited socket. Not for people.
 
 use croft_rank::confine::Network;
 
@@ -10,6 +10,7 @@ use crate::{
 /// Serves renders until the worker closes the socket.
 pub(crate) fn run(args: &args::Rank) -> Result<Exit, Failed> {
     let network = if args.gang { Network::Gang } else { Network::None };
-    croft_rank::run(args.fd, args.threads, &args.scratch, network).map_err(|e| Failed::new(e.to_string()))?;
+    croft_rank::run(args.fd, args.threads, &args.scratch, network, args.device)
+        .map_err(|e| Failed::new(e.to_string()))?;
     Ok(Exit::Ok)
 }

@@ -74,10 +74,34 @@ pub enum Why {
 /// # Errors
 /// When no rank can render on an NVIDIA device here, whichever devices there are.
 pub fn probe() -> Result<Facts, Why> {
-    if !has_cuda() {
-        return Err(Why::NotBuilt);
-    }
-    Err(Why::NoDriver("nothing in this program asks it yet".to_owned()))
+    #[cfg(feature = "cuda")]
+    return cuda();
+    #[cfg(not(feature = "cuda"))]
+    Err(Why::NotBuilt)
+}
+
+#[cfg(feature = "cuda")]
+fn cuda() -> Result<Facts, Why> {
+    use crate::cuda::{cublas, driver};
+
+    let version = driver().map_err(|absent| Why::NoDriver(absent.to_string()))?;
+    let cublas_lt = cublas().map_err(|absent| absent.to_string());
+    Ok(Facts {
+        cuda: format!("{}.{}", version / 1000, version % 1000 / 10),
+        cublas_lt: cublas_lt.map(|v| format!("{}.{}.{}", v / 10_000, v / 100 % 100, v % 100)),
+        nccl: nccl(),
+    })
+}
+
+#[cfg(all(feature = "cuda", feature = "nccl"))]
+fn nccl() -> Result<String, String> {
+    let version = crate::parallel::nccl::version().map_err(|trouble| trouble.to_string())?;
+    Ok(format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100))
+}
+
+#[cfg(all(feature = "cuda", not(feature = "nccl")))]
+fn nccl() -> Result<String, String> {
+    Err("this program was built without the feature `nccl`".to_owned())
 }
 
 #[cfg(test)]

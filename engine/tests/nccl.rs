@@ -6,19 +6,30 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::{IpAddr, Ipv4Addr},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
     time::{Duration, Instant},
 };
 
 use croft_engine::{
     card::card,
-    parallel::{Broken, Fault, Group, Listener, Peer, Roll, Token, nccl},
+    parallel::{Broken, Fault, Group, Listener, Peer, Roll, Split, Token, nccl},
     pipelines::{Clip, Pipeline},
+    place::Place,
     request::{Params, Request, Value},
     residency::Residency,
 };
 
-const SOON: Duration = Duration::from_secs(60);
+#[path = "common/rows.rs"]
+mod rows;
+use rows::row;
+
+const SOON: Duration = Duration::from_secs(20);
+/// Lines of a rank that wait to be looked at.
+const LINES: usize = 4096;
+/// Whatever a rank is asked, it answers within this.
+const SAID: Duration = Duration::from_secs(40);
 /// What the survivors of a gang may take to notice.
 const FREED_MAX: Duration = Duration::from_secs(5);
 /// A step that is waited for three times this long, two seconds at least.
@@ -28,7 +39,7 @@ const STEP: Duration = Duration::from_millis(500);
 struct Rank {
     process: Child,
     tell: ChildStdin,
-    says: BufReader<ChildStdout>,
+    says: Receiver<String>,
 }
 
 impl Rank {
@@ -46,7 +57,17 @@ impl Rank {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let (tell, says) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
+        let (tell, mut out) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
+        let (heard, says) = mpsc::sync_channel(LINES);
+        // It ends with the process.
+        thread::spawn(move || {
+            let mut line = String::new();
+            while out.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                if heard.send(std::mem::take(&mut line)).is_err() {
+                    return;
+                }
+            }
+        });
         Self { process, tell, says }
     }
 
@@ -58,11 +79,11 @@ impl Rank {
     fn says(&mut self, word: &str) -> String {
         let mark = format!("@{word} ");
         loop {
-            let mut line = String::new();
-            assert!(self.says.read_line(&mut line).unwrap() > 0, "it ended before it said '{word}'");
+            let line = self.says.recv_timeout(SAID).unwrap_or_else(|_| panic!("it did not say '{word}'"));
             if let Some(at) = line.find(&mark) {
                 return line[at + mark.len()..].trim_end().to_owned();
             }
+            print!("    {}: {line}", self.process.id());
         }
     }
 
@@ -118,10 +139,12 @@ fn sums_and_clips_over_nccl_are_those_of_one_rank() {
     }
     for rank in &mut ranks {
         let off: f32 = rank.says("sums").parse().unwrap();
+        row("nccl", "sums of two ranks", "100003 f32", off.into(), "off", "<= 1e-6");
         assert!(off <= 1e-6, "{off}");
     }
     let shades: f32 = ranks[0].says("clip").parse().unwrap();
     println!("farthest value of two ranks' clip from one's: {shades:.3}/255");
+    row("nccl", "clip of two ranks beside one's", "builtin 6 steps", shades.into(), "/255", "<= 1");
     assert!(shades <= 1.0, "{shades}");
 }
 
@@ -138,6 +161,7 @@ fn a_rank_that_is_killed_or_stopped_frees_the_other_and_is_named() {
         let broken = ranks[0].says("broken");
         let freed = since.elapsed();
         println!("{signal}: freed after {freed:.2?}: {broken}");
+        row("nccl", &format!("freed after {signal}"), "", freed.as_secs_f64(), "s", "<= 5");
         assert!(broken.starts_with("rank 1 "), "{broken}");
         assert!(freed < FREED_MAX, "{freed:?}");
     }
@@ -189,12 +213,26 @@ fn work(group: &mut Group) {
     let params = Params::from([("steps".to_owned(), Value::Number(6.0))]);
     let prompt = "a red circle moving right on a gray background";
     let request = Request::from_params(&card(model).unwrap(), prompt, "", 7, &params).unwrap();
-    let part = Pipeline::load_split(model, card(model).unwrap(), group.split(), Residency::Resident).unwrap();
+    let load = |split: &Split| {
+        Pipeline::load_on(&here(), model, card(model).unwrap(), split, Residency::Resident).unwrap()
+    };
+    let part = load(group.split());
     let ours = part.render_in(&request, None, group, &mut ()).unwrap();
     if group.rank() == 0 {
-        let alone = Pipeline::load(model).unwrap().render(&request, &mut ()).unwrap();
+        let alone = load(&Split::whole()).render(&request, &mut ()).unwrap();
         println!("@clip {}", shades(&ours, &alone));
     }
+}
+
+/// The device, where the program renders on one; in f32, for bf16 rounds the parts of a sum.
+#[cfg(feature = "cuda")]
+fn here() -> Place {
+    Place::Cuda(croft_engine::cuda::Gpu::open(0, croft_engine::cuda::Precision::F32).unwrap())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn here() -> Place {
+    Place::Cpu
 }
 
 fn shades(ours: &Clip, theirs: &Clip) -> f32 {

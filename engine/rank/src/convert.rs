@@ -39,7 +39,8 @@ pub(crate) fn params(recipe: &v1::Recipe) -> Params {
     recipe.params.iter().filter_map(|(name, v)| Some((name.clone(), value(v)?))).collect()
 }
 
-pub(crate) fn failed(id: u64, error: &Error) -> RankFailed {
+/// A failure of a rank that held `peak` bytes of its device at most; 0 where that is not known.
+pub(crate) fn failed(id: u64, error: &Error, peak: u64) -> RankFailed {
     let cause = match error.class() {
         Class::Request => ExitCause::BadSpec,
         Class::ModelMissing => ExitCause::ModelMissing,
@@ -53,11 +54,49 @@ pub(crate) fn failed(id: u64, error: &Error) -> RankFailed {
         Class::Internal => ExitCause::Internal,
     };
     let peer_lost = matches!(error, Error::Gang(Broken { fault: Fault::Lost(_), .. }));
-    RankFailed { id, cause: cause.into(), message: error.to_string(), remedy: error.remedy(), peer_lost }
+    let mut message = error.to_string();
+    if cause == ExitCause::OomDevice && peak > 0 {
+        message.push_str(&format!("; the rank held {} of its device at most", gib(peak)));
+    }
+    let remedy = match cause {
+        ExitCause::OomDevice => {
+            "fewer frames or pixels, vae_tiling: true, or more ranks need less".to_owned()
+        }
+        _ => error.remedy(),
+    };
+    RankFailed { id, cause: cause.into(), message, remedy, peer_lost }
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 /// What a panic said.
 pub(crate) fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no words".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_memory_ran_out_is_said_with_what_was_held() {
+        let error = Error::OutOfMemory { what: "latents".to_owned(), bytes: 1 << 20 };
+        let host = failed(7, &error, 3 << 30);
+        assert_eq!((host.cause(), host.message), (ExitCause::OomHost, error.to_string()));
+        let error = Error::DeviceMemory {
+            what: "latents".to_owned(),
+            bytes: 1 << 20,
+            held: 20 << 30,
+            total: 24 << 30,
+        };
+        let device = failed(7, &error, 21 << 30);
+        assert_eq!(device.cause(), ExitCause::OomDevice);
+        assert_eq!(device.message, format!("{error}; the rank held 21.0 GiB of its device at most"));
+        assert_eq!(failed(7, &error, 0).message, error.to_string());
+        let other = failed(7, &Error::Cancelled, 1);
+        assert_eq!((other.cause(), other.message.as_str()), (ExitCause::Cancelled, "cancelled"));
+    }
 }

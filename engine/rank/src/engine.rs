@@ -3,15 +3,18 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, OnceLock, PoisonError},
     time::Instant,
 };
 
 use croft_engine::{
     card::Card,
     checkpoint,
+    device::Device,
+    error::Error,
     parallel::{Split, Turns},
     pipelines::Pipeline,
+    place::Place,
     progress::Stage,
     request::Request,
     residency::Residency,
@@ -29,6 +32,9 @@ const NOOP: &str = "builtin://noop";
 
 #[derive(Debug, Default)]
 pub(crate) struct Engine {
+    device: Device,
+    /// Where that is, from when it is first needed.
+    place: OnceLock<Place>,
     warm: Mutex<Warm>,
     /// A render has given the model back.
     given_back: Condvar,
@@ -72,6 +78,11 @@ impl Drop for Lent<'_> {
 }
 
 impl Engine {
+    /// With nothing loaded.
+    pub(crate) fn on(device: Device) -> Self {
+        Self { device, ..Self::default() }
+    }
+
     pub(crate) fn render(
         &self,
         render: &RankRender,
@@ -93,10 +104,11 @@ impl Engine {
         let mut times = AttemptTimes::default();
         let mut files = Vec::new();
         let mut resumed = None;
+        let mut peak_memory_bytes = self.peak();
         if recipe.model != NOOP {
             let began = Instant::now();
             let lent = self.warm(recipe, &split, residency, observer).map_err(|error| match error {
-                Cold::Engine(error) => convert::failed(render.id, &error),
+                Cold::Engine(error) => convert::failed(render.id, &error, 0),
                 Cold::Differs { here } => fail(
                     ExitCause::ModelCorrupt,
                     &format!(
@@ -108,7 +120,7 @@ impl Engine {
             })?;
             let pipeline = &lent.pipeline;
             times.load_ms = elapsed(began);
-            let group = gang::join(render.gang.as_ref(), render.id, &split, observer)?;
+            let group = gang::join(render.gang.as_ref(), render.id, &split, self.device, observer)?;
             // From here on it has the device to itself whenever it computes, to the last file.
             let mut group = group.in_turns(&self.turns, observer.waits());
             let request = request(render.id, recipe, pipeline.card())?;
@@ -121,7 +133,7 @@ impl Engine {
             let halfway = found.map(|found| found.halfway);
             let clip = pipeline
                 .render_in(&request, halfway, &mut group, &mut keeper)
-                .map_err(|error| convert::failed(render.id, &error))?;
+                .map_err(|error| convert::failed(render.id, &error, self.peak()))?;
             times.load_ms += clip.times.load_ms as u64;
             times.encode_ms = clip.times.encode_ms as u64;
             times.denoise_ms = clip.times.denoise_ms as u64;
@@ -134,8 +146,23 @@ impl Engine {
                     .map_err(|error| error.failed(render.id))?;
                 times.save_ms = elapsed(began);
             }
+            peak_memory_bytes = self.peak();
         }
-        Ok(RankDone { id: render.id, files, times: Some(times), peak_memory_bytes: peak::bytes(), resumed })
+        Ok(RankDone { id: render.id, files, times: Some(times), peak_memory_bytes, resumed })
+    }
+
+    /// Opened while the model is waited for: only one render is here at a time.
+    fn place(&self) -> Result<&Place, Error> {
+        if let Some(place) = self.place.get() {
+            return Ok(place);
+        }
+        let opened = Place::open(self.device)?;
+        Ok(self.place.get_or_init(|| opened))
+    }
+
+    /// The most memory that it has held of its device since the model was loaded.
+    fn peak(&self) -> u64 {
+        peak::bytes(self.device, self.place.get())
     }
 
     /// The part of the recipe's model that `split` gives it, opened unless it is the warm one; then not before the renders
@@ -157,6 +184,9 @@ impl Engine {
         warm.model.take_if(|loaded| !fits(loaded));
         if warm.renders == 0 {
             peak::forget();
+            if let Some(place) = self.place.get() {
+                place.forget_most();
+            }
         }
         if warm.model.is_none() {
             observer.stage(Stage::Load);
@@ -164,7 +194,8 @@ impl Engine {
             if card.digest != recipe.model_digest {
                 return Err(Cold::Differs { here: card.digest });
             }
-            let pipeline = Arc::new(Pipeline::load_split(&recipe.model, card, split, residency)?);
+            let pipeline = Pipeline::load_on(self.place()?, &recipe.model, card, split, residency)?;
+            let pipeline = Arc::new(pipeline);
             warm.model = Some(Loaded { model: recipe.model.clone(), pipeline });
         }
         let pipeline = Arc::clone(&warm.model.as_ref().expect("it was just loaded").pipeline);
@@ -177,7 +208,7 @@ impl Engine {
 fn request(id: u64, recipe: &Recipe, card: &Card) -> Result<Request, RankFailed> {
     let params = convert::params(recipe);
     Request::from_params(card, &recipe.prompt, &recipe.negative_prompt, recipe.seed, &params)
-        .map_err(|error| convert::failed(id, &error))
+        .map_err(|error| convert::failed(id, &error, 0))
 }
 
 /// Everything of a render that is looked at before a file is.
@@ -190,12 +221,12 @@ pub(crate) fn understood(render: &RankRender, card: &Card) -> Result<Request, Ra
 
 /// Why a model is not warm.
 enum Cold {
-    Engine(croft_engine::error::Error),
+    Engine(Error),
     Differs { here: String },
 }
 
-impl From<croft_engine::error::Error> for Cold {
-    fn from(error: croft_engine::error::Error) -> Self {
+impl From<Error> for Cold {
+    fn from(error: Error) -> Self {
         Self::Engine(error)
     }
 }

@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use croft_engine::parallel::{Group, Listener, Mode, Peer, Roll, Split, Token};
+use croft_engine::device::Device;
+use croft_engine::parallel::{Broken, Group, Listener, Mode, Peer, Roll, Split, Token};
 use croft_proto::v1::{ExitCause, RankFailed, RankGang, SplitMode};
 
 use crate::halfway::Tells;
@@ -46,6 +47,7 @@ pub(crate) fn join(
     gang: Option<&RankGang>,
     id: u64,
     split: &Split,
+    device: Device,
     tells: &mut dyn Tells,
 ) -> Result<Group, RankFailed> {
     let Some(gang) = gang.filter(|_| !split.is_whole()) else { return Ok(Group::solo()) };
@@ -88,13 +90,49 @@ pub(crate) fn join(
     }
     let roll = Roll { rank: split.rank(), peers, token: Token(token), generation: gang.generation };
     let joined = listener.join(&roll, CONNECT).map(|group| group.by(split.mode()));
-    joined.map_err(|broken| {
+    joined.and_then(|group| by_nccl(group, device)).map_err(|broken| {
         fail(
             ExitCause::CollectiveTimeout,
             format!("the gang did not come together: {broken}"),
             "let the workers reach each other at their `gang_address`, on any port",
         )
     })
+}
+
+/// Ranks that share every layer, each on an NVIDIA device of a machine with NCCL, sum from device to device. All must want it.
+fn by_nccl(mut group: Group, device: Device) -> Result<Group, Broken> {
+    if group.split().mode() != Mode::Tensor {
+        return Ok(group);
+    }
+    let mine = nccl(device);
+    let mut votes = [if mine.is_some() { 1.0_f32 } else { 0.0 }];
+    group.all_reduce(&mut votes)?;
+    match mine {
+        Some(ordinal) if votes[0] as usize == group.ranks() => over_nccl(group, ordinal),
+        _ => Ok(group),
+    }
+}
+
+/// The device, if NCCL can reach it.
+fn nccl(device: Device) -> Option<usize> {
+    let Device::Cuda { ordinal } = device else { return None };
+    #[cfg(feature = "nccl")]
+    match croft_engine::parallel::nccl::version() {
+        Ok(_) => return Some(ordinal),
+        Err(trouble) => tracing::info!(%trouble, "ranks sum by way of the host"),
+    }
+    let _ = ordinal;
+    None
+}
+
+#[cfg(feature = "nccl")]
+fn over_nccl(group: Group, ordinal: usize) -> Result<Group, Broken> {
+    group.over_nccl(ordinal)
+}
+
+#[cfg(not(feature = "nccl"))]
+fn over_nccl(group: Group, _: usize) -> Result<Group, Broken> {
+    Ok(group)
 }
 
 #[cfg(test)]

@@ -17,25 +17,32 @@ mod socket;
 use std::path::Path;
 
 use confine::Network;
-use croft_engine::{card::Card, request::Request};
+use croft_engine::{card::Card, device, request::Request};
 use croft_proto::v1::{RankFailed, RankRender};
-pub use serve::{Error, serve};
 
-/// Gives up all that a rank does not need, writing below `scratch` alone; then serves on the inherited descriptor `fd` until the worker closes it, then ends the process: a rank without a worker
-/// has nobody to render for, however deep in a step it is.
+pub use croft_engine::device::Device;
+pub use serve::{Error, serve, serve_on};
+
+/// Gives up all that a rank on `device` does not need, writing below `scratch` alone; then serves on the inherited
+/// descriptor `fd` until the worker closes it, then ends the process: a rank without a worker has nobody to render for,
+/// however deep in a step it is.
 ///
 /// # Errors
-/// When the descriptor is no socket, the thread pool was set up before, or the worker speaks nonsense.
-pub fn run(fd: i32, threads: u32, scratch: &Path, network: Network) -> Result<(), Error> {
+/// When the program was built without `device`, the descriptor is no socket, the thread pool was set up before, or the
+/// worker speaks nonsense.
+pub fn run(fd: i32, threads: u32, scratch: &Path, network: Network, device: Device) -> Result<(), Error> {
+    if matches!(device, Device::Cuda { .. }) && !device::has_cuda() {
+        return Err(Error::Device(device));
+    }
     let stream = socket::inherited(fd).map_err(Error::Socket)?;
     // Before there is a second thread: each is confined by itself.
-    let confine::Confinement { files, calls } = confine::confine(scratch, network);
-    tracing::debug!(%files, %calls, "confined");
+    let confine::Confinement { files, calls } = confine::confine(scratch, network, device);
+    tracing::debug!(%device, %files, %calls, "confined");
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads as usize)
         .build_global()
         .map_err(|e| Error::Threads(e.to_string()))?;
-    serve(stream, |ended| match ended {
+    serve_on(device, stream, |ended| match ended {
         Ok(()) => std::process::exit(0),
         Err(error) => {
             tracing::error!("the worker is not understood: {error}");

@@ -14,7 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use croft_engine::progress::{Observer, Stage};
+use croft_engine::{
+    device::Device,
+    progress::{Observer, Stage},
+};
 use croft_proto::{
     PROTOCOL, frame,
     v1::{
@@ -38,6 +41,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub enum Error {
     #[error("its socket cannot be used: {0}")]
     Socket(io::Error),
+    #[error("this program was built without the feature `cuda`, and so not for {0}")]
+    Device(Device),
     #[error("its threads cannot be started: {0}")]
     Threads(String),
     #[error("{0}")]
@@ -46,12 +51,24 @@ pub enum Error {
     Panicked(String),
 }
 
-/// Serves on `stream` until the worker closes it or says so; `closed` is told how as soon as it has, even in the middle
+/// As `serve_on` the cores of this machine.
+///
+/// # Errors
+/// As there.
+pub fn serve(
+    stream: UnixStream,
+    closed: impl FnOnce(&Result<(), Error>) + Send + 'static,
+) -> Result<(), Error> {
+    serve_on(Device::Cpu, stream, closed)
+}
+
+/// Serves on `stream`, computing on `device`, until the worker closes it or says so; `closed` is told how as soon as it has, even in the middle
 /// of a render.
 ///
 /// # Errors
 /// When the stream breaks, or the engine panicked: what it left behind is not trusted with another clip.
-pub fn serve(
+pub fn serve_on(
+    device: Device,
     stream: UnixStream,
     closed: impl FnOnce(&Result<(), Error>) + Send + 'static,
 ) -> Result<(), Error> {
@@ -71,7 +88,7 @@ pub fn serve(
         closed(&ended);
         ended
     });
-    let engine = Arc::new(Engine::default());
+    let engine = Arc::new(Engine::on(device));
     let mut renders = BTreeMap::new();
     let mut is_open = true;
     while is_open || !renders.is_empty() {

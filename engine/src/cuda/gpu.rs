@@ -96,7 +96,7 @@ impl Gpu {
     /// # Errors
     /// `Device` with what is missing, or when the device is too old.
     pub fn open(ordinal: usize, precision: Precision) -> Result<Arc<Self>, Error> {
-        probe::facts().map_err(|absent| Error::NoDevice {
+        probe::driver().and_then(|_| probe::cublas()).map_err(|absent| Error::NoDevice {
             message: absent.to_string(),
             remedy: absent.remedy().to_owned(),
         })?;

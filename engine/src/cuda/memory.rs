@@ -45,12 +45,23 @@ impl Memory {
         self.at
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     pub(crate) fn gpu(&self) -> &Arc<Gpu> {
         &self.gpu
+    }
+}
+
+impl Gpu {
+    /// Has the driver take `bytes` for this process at once, or as much as there is: what is asked for next comes out of
+    /// them, and taking them bit by bit costs more.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<(), Error> {
+        let (free, _) = result::mem_get_info().map_err(|error| said("asking the device", error))?;
+        // SAFETY: it is freed at once.
+        unsafe {
+            if let Ok(at) = result::malloc_async(self.stream(), bytes.min(free as u64 / 8 * 7) as usize) {
+                result::free_async(at, self.stream()).map_err(|error| said("giving memory back", error))?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -30,6 +30,6 @@ pub(crate) use gpu::Arg;
 pub use gpu::Gpu;
 pub(crate) use memory::{Floats, Numbers};
 pub use precision::Precision;
-pub use probe::{Absent, Facts, facts};
+pub use probe::{Absent, cublas, driver};
 pub(crate) use t5::T5;
 pub(crate) use transformer::{Context, Seen, Transformer};

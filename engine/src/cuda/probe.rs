@@ -6,18 +6,7 @@ use cudarc::{
 };
 
 /// Devices below this lack bf16 arithmetic.
-pub const CAPABILITY_MIN: u32 = 80;
-
-/// What was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// The newest CUDA that the driver can do, as it writes it: 13000 for 13.0.
-    pub driver: u32,
-    /// cuBLASLt's, as it writes it: 130100 for 13.1.0.
-    pub cublas: u64,
-    /// Devices that this process may use.
-    pub devices: u32,
-}
+pub(super) const CAPABILITY_MIN: u32 = 80;
 
 /// Why no device can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,11 +38,11 @@ impl Absent {
     }
 }
 
-/// Looks for the driver, its devices and cuBLASLt.
+/// The newest CUDA that the driver can do, as it writes it: 13000 for 13.0.
 ///
 /// # Errors
-/// The first thing that is not there.
-pub fn facts() -> Result<Facts, Absent> {
+/// When it is not there, or sees no device.
+pub fn driver() -> Result<u32, Absent> {
     // SAFETY: loading a library runs its initialisers; these are NVIDIA's.
     if !unsafe { sys::is_culib_present() } {
         return Err(Absent::Driver);
@@ -63,20 +52,24 @@ pub fn facts() -> Result<Facts, Absent> {
         _ => Absent::Refused(words(error)),
     };
     result::init().map_err(said)?;
-    let mut driver = 0;
+    let mut version = 0;
     // SAFETY: the place outlives the call.
-    unsafe { sys::cuDriverGetVersion(&raw mut driver) }.result().map_err(said)?;
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().map_err(said)?;
     let devices = result::device::get_count().map_err(said)?;
-    if devices < 1 {
-        return Err(Absent::NoDevice);
-    }
+    if devices > 0 { Ok(version.unsigned_abs()) } else { Err(Absent::NoDevice) }
+}
+
+/// cuBLASLt's version, as it writes it: 130100 for 13.1.0.
+///
+/// # Errors
+/// When it is not there.
+pub fn cublas() -> Result<u64, Absent> {
     // SAFETY: as above.
     if !unsafe { cublaslt::sys::is_culib_present() } {
         return Err(Absent::Cublas);
     }
     // SAFETY: it has no arguments.
-    let cublas = unsafe { cublaslt::sys::cublasLtGetVersion() } as u64;
-    Ok(Facts { driver: driver.unsigned_abs(), cublas, devices: devices.unsigned_abs() })
+    Ok(unsafe { cublaslt::sys::cublasLtGetVersion() } as u64)
 }
 
 /// What the driver calls an error.

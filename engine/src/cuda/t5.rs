@@ -15,7 +15,7 @@ use crate::kernels::{Heads, Norm};
 use crate::layers::{self, Blocks};
 use crate::models::text::{Around, T5Config as Config, bias_of, words_of};
 use crate::parallel::{Group, Split};
-use crate::weights::{Scope, Source, Tensor};
+use crate::weights::{Reading, Scope, Source, Tensor};
 
 const WEIGHTS: &str = "weights";
 const WORKING: &str = "the text encoder's working memory";
@@ -65,19 +65,24 @@ impl T5 {
         split: &Split,
     ) -> Result<Self, Error> {
         split.check("the text encoder", "head", config.heads)?;
-        gpu.enter()?;
+        gpu.loading(|| Self::load_parts(gpu, config, source, split))
+    }
+
+    fn load_parts(gpu: &Arc<Gpu>, config: Config, source: &mut Source, split: &Split) -> Result<Self, Error> {
+        let stays = source.reading() == Reading::All;
+        if stays {
+            gpu.reserve(source.bytes().saturating_sub(2 * config.words_numbers()))?;
+        }
         let Around { words, distances, last } = Around::take(&config, source)?;
         let of_block = (Arc::clone(gpu), config.clone(), split.clone());
         let blocks = Blocks::load(source, config.layers, 0..config.layers, move |source, i| {
             let (gpu, config, split) = &of_block;
-            gpu.enter()?;
-            let block = Block::load(gpu, source.root().at(format_args!("encoder.block.{i}")), config, split)?;
-            gpu.uploaded()?;
-            Ok(block)
+            let mut root = source.root();
+            let mut load = || Block::load(gpu, root.at(format_args!("encoder.block.{i}")), config, split);
+            if stays { load() } else { gpu.loading(load) }
         })?;
         let (heads, hidden) = (split.part(config.heads), split.part(config.hidden).len());
         let last = Floats::from(gpu, &last, WEIGHTS)?;
-        gpu.end_uploads()?;
         Ok(Self { gpu: Arc::clone(gpu), config, heads, hidden, words, distances, blocks, last })
     }
 

@@ -14,18 +14,23 @@ use super::{Arg, Gpu, Precision, gpu::said};
 use crate::error::Error;
 use crate::weights::Stored;
 
-/// Bytes of one copy.
+/// Bytes that are read at once, of one tensor or of several.
 const SLOT: usize = 32 << 20;
-/// Copies that are read or run at the same time.
+/// Slots that are read or copied at the same time.
 const SLOTS: usize = 4;
 /// Bytes that one thread reads at a time.
 const PIECE: usize = 1 << 20;
+/// Tensors begin at multiples of this in a slot.
+const ALIGNED: usize = 256;
 
 /// Pinned memory by turns, and the stream on which it is copied.
 pub(super) struct Uploads {
     stream: Arc<CudaStream>,
     slots: Vec<Slot>,
     next: usize,
+    /// What the next slot will be filled with, and how full it is.
+    waiting: Vec<Piece>,
+    filled: usize,
 }
 
 struct Slot {
@@ -36,13 +41,23 @@ struct Slot {
     done: CUevent,
 }
 
-// SAFETY: whoever has it has its memory and its event to himself.
+/// Some numbers of a tensor, and where they go.
+struct Piece {
+    of: Arc<Stored>,
+    first: usize,
+    count: usize,
+    to: CUdeviceptr,
+    /// In the slot.
+    at: usize,
+}
+
+// SAFETY: whoever has it has its memory and its events to himself.
 unsafe impl Send for Uploads {}
 
 impl Uploads {
     pub(super) fn new(gpu: &Gpu) -> Result<Self, Error> {
         let stream = gpu.new_stream()?;
-        let mut made = Self { stream, slots: Vec::new(), next: 0 };
+        let mut made = Self { stream, slots: Vec::new(), next: 0, waiting: Vec::new(), filled: 0 };
         for _ in 0..SLOTS {
             // SAFETY: both are given back when this is dropped.
             let (host, done) = unsafe {
@@ -56,49 +71,72 @@ impl Uploads {
         Ok(made)
     }
 
-    /// Begins to bring `tensor` to the device as numbers of its precision.
-    fn begin(&mut self, gpu: &Gpu, tensor: &Stored, to: CUdeviceptr) -> Result<(), Error> {
-        let (width, len) = (tensor.width(), tensor.len());
-        let kernel = match (tensor.dtype(), gpu.precision()) {
-            (Dtype::BF16, Precision::Bf16) | (Dtype::F32, Precision::F32) => None,
-            (Dtype::F32, Precision::Bf16) => Some("convert_f32_bf16"),
-            (Dtype::BF16, Precision::F32) => Some("convert_bf16_f32"),
-            (_, Precision::Bf16) => Some("convert_f16_bf16"),
-            (_, Precision::F32) => Some("convert_f16_f32"),
-        };
-        let stream = self.stream.cu_stream();
+    fn add(&mut self, gpu: &Gpu, tensor: Stored, to: CUdeviceptr) -> Result<(), Error> {
+        let (width, len, tensor) = (tensor.width(), tensor.len(), Arc::new(tensor));
+        let mut first = 0;
+        while first < len {
+            let room = (SLOT - self.filled) / width;
+            if room == 0 {
+                self.send(gpu)?;
+                continue;
+            }
+            let count = room.min(len - first);
+            let to = to + (first * gpu.precision().bytes()) as u64;
+            self.waiting.push(Piece { of: Arc::clone(&tensor), first, count, to, at: self.filled });
+            self.filled = (self.filled + count * width).next_multiple_of(ALIGNED).min(SLOT);
+            first += count;
+        }
+        Ok(())
+    }
+
+    /// Fills a slot with what waits, by all threads, and begins its copy.
+    fn send(&mut self, gpu: &Gpu) -> Result<(), Error> {
+        let pieces = std::mem::take(&mut self.waiting);
+        self.filled = 0;
+        if pieces.is_empty() {
+            return Ok(());
+        }
         self.follow(gpu)?;
-        let each = SLOT / width;
-        for first in (0..len).step_by(each) {
-            let count = each.min(len - first);
-            let slot = &mut self.slots[self.next];
-            self.next = (self.next + 1) % SLOTS;
-            // SAFETY: the event is there; one that was never recorded is done.
-            unsafe { result::event::synchronize(slot.done) }
-                .map_err(|error| said("a copy to the device", error))?;
-            // SAFETY: the slot's memory is its own, that long, and no copy reads it any more.
-            let bytes = unsafe { std::slice::from_raw_parts_mut(slot.host, count * width) };
-            bytes
-                .par_chunks_mut(PIECE)
-                .enumerate()
-                .try_for_each(|(i, piece)| tensor.read(first * width + i * PIECE, piece))?;
-            let out = to + (first * gpu.precision().bytes()) as u64;
+        let stream = self.stream.cu_stream();
+        let slot = &mut self.slots[self.next];
+        self.next = (self.next + 1) % SLOTS;
+        // SAFETY: the event is there; one that was never recorded is done.
+        unsafe { result::event::synchronize(slot.done) }
+            .map_err(|error| said("a copy to the device", error))?;
+        // SAFETY: the slot's memory is its own, that long, and no copy reads it any more.
+        let mut rest = unsafe { std::slice::from_raw_parts_mut(slot.host, SLOT) };
+        let (mut reads, mut begun) = (Vec::new(), 0);
+        for piece in &pieces {
+            let bytes = piece.count * piece.of.width();
+            let (mine, after) = std::mem::take(&mut rest)[piece.at - begun..].split_at_mut(bytes);
+            (rest, begun) = (after, piece.at + bytes);
+            let from = piece.first * piece.of.width();
+            reads.extend(mine.chunks_mut(PIECE).enumerate().map(|(i, part)| (piece, from + i * PIECE, part)));
+        }
+        reads
+            .into_par_iter()
+            .with_max_len(1)
+            .try_for_each(|(piece, from, part)| piece.of.read(from, part))?;
+        for Piece { of, count, to, at, .. } in &pieces {
+            let kernel = conversion(of.dtype(), gpu.precision());
             if kernel.is_some() && slot.stage == 0 {
                 // SAFETY: it is freed when this is dropped.
                 slot.stage = unsafe { result::malloc_sync(SLOT) }.map_err(|error| said("a stage", error))?;
             }
-            let landing = if kernel.is_some() { slot.stage } else { out };
+            let landing = if kernel.is_some() { slot.stage + *at as u64 } else { *to };
             // SAFETY: there is room for as much on both sides, and the event keeps the host's until the copy is done.
-            unsafe { result::memcpy_htod_async(landing, bytes, stream) }
-                .map_err(|error| said("a copy to the device", error))?;
-            if let Some(kernel) = kernel {
-                let args = [Arg::At(landing), Arg::At(out), Arg::Long(count as i64)];
-                gpu.launch_on(stream, kernel, gpu.spread(count), &args)?;
+            unsafe {
+                let bytes = std::slice::from_raw_parts(slot.host.add(*at), count * of.width());
+                result::memcpy_htod_async(landing, bytes, stream)
             }
-            // SAFETY: both are of this context.
-            unsafe { result::event::record(slot.done, stream) }.map_err(|error| said("an event", error))?;
+            .map_err(|error| said("a copy to the device", error))?;
+            if let Some(kernel) = kernel {
+                let args = [Arg::At(landing), Arg::At(*to), Arg::Long(*count as i64)];
+                gpu.launch_on(stream, kernel, gpu.spread(*count), &args)?;
+            }
         }
-        Ok(())
+        // SAFETY: both are of this context.
+        unsafe { result::event::record(slot.done, stream) }.map_err(|error| said("an event", error))
     }
 
     /// Nothing is written before the memory is there for which the stream of the device was asked.
@@ -119,7 +157,8 @@ impl Uploads {
         done().map_err(|error| said("an event", error))
     }
 
-    pub(super) fn finish(&self) -> Result<(), Error> {
+    fn finish(&mut self, gpu: &Gpu) -> Result<(), Error> {
+        self.send(gpu)?;
         self.stream.synchronize().map_err(|error| said("a copy to the device", error))
     }
 }
@@ -171,8 +210,19 @@ impl Drop for Pinned {
     }
 }
 
+/// The kernel that makes numbers of `precision` of stored ones.
+fn conversion(stored: Dtype, precision: Precision) -> Option<&'static str> {
+    match (stored, precision) {
+        (Dtype::BF16, Precision::Bf16) | (Dtype::F32, Precision::F32) => None,
+        (Dtype::F32, Precision::Bf16) => Some("convert_f32_bf16"),
+        (Dtype::BF16, Precision::F32) => Some("convert_bf16_f32"),
+        (_, Precision::Bf16) => Some("convert_f16_bf16"),
+        (_, Precision::F32) => Some("convert_f16_f32"),
+    }
+}
+
 impl Gpu {
-    /// Begins to bring the numbers of `tensor` to `to`, in the precision of the device. They are there after `uploaded`.
+    /// Brings the numbers of `tensor` to `to`, in the precision of the device, some time before `uploaded` returns.
     ///
     /// # Errors
     /// `Io` when the file cannot be read, or `Device`.
@@ -181,21 +231,32 @@ impl Gpu {
         if uploads.is_none() {
             *uploads = Some(Uploads::new(self)?);
         }
-        uploads.as_mut().map_or(Ok(()), |uploads| uploads.begin(self, &tensor, to))
+        uploads.as_mut().map_or(Ok(()), |uploads| uploads.add(self, tensor, to))
     }
 
-    /// Returns when all that was begun is there.
+    /// Returns when all that was asked for is there.
     ///
     /// # Errors
-    /// `Device`.
+    /// As `upload`.
     pub(crate) fn uploaded(&self) -> Result<(), Error> {
-        self.uploads().as_ref().map_or(Ok(()), Uploads::finish)
+        self.uploads().as_mut().map_or(Ok(()), |uploads| uploads.finish(self))
     }
 
-    /// Gives back the pinned memory, once a model is there.
-    pub(crate) fn end_uploads(&self) -> Result<(), Error> {
-        self.uploaded()?;
-        self.uploads().take();
-        Ok(())
+    /// Does `load`, whose uploads are there when this returns. Where it fails, what it had asked for is forgotten: the memory
+    /// for it is gone.
+    ///
+    /// # Errors
+    /// Those of `load`; as `upload`.
+    pub(crate) fn loading<T>(&self, load: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        self.enter()?;
+        let loaded = load().and_then(|loaded| self.uploaded().map(|()| loaded));
+        if loaded.is_err()
+            && let Some(uploads) = self.uploads().as_mut()
+        {
+            uploads.waiting.clear();
+            uploads.filled = 0;
+            let _ = uploads.stream.synchronize();
+        }
+        loaded
     }
 }

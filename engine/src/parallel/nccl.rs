@@ -8,6 +8,7 @@
 //! not that of the other wires.
 
 mod comm;
+mod library;
 mod stage;
 
 use std::{
@@ -45,7 +46,7 @@ pub enum Trouble {
 /// The version of NCCL on this machine, as NCCL writes it: 22809 for 2.28.9. All ranks of a gang must have the same.
 ///
 /// # Errors
-/// `Absent` without libnccl.
+/// `Absent` without libnccl.so.2.
 pub fn version() -> Result<u32, Trouble> {
     comm::version()
 }

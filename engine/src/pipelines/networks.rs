@@ -54,6 +54,7 @@ impl Text {
 
 /// A transformer.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it, behind an Arc")]
 pub(super) enum Denoiser {
     Cpu(Transformer),
     #[cfg(feature = "cuda")]
@@ -147,6 +148,7 @@ impl Denoiser {
 
 /// A video decoder.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it, behind an Arc")]
 pub(super) enum Frames {
     Cpu(Decoder),
     #[cfg(feature = "cuda")]

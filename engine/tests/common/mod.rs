@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use croft_engine::request::Request;
 
-/// Where a reference render lies.
+/// Where a reference render lies: in the repository, or where `deploy/cuda/check` has it.
 pub(crate) fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/numerics/golden").join(name)
+    let here = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/numerics/golden");
+    std::env::var_os("CROFT_GOLDEN").map_or_else(here, PathBuf::from).join(name)
 }
 
 /// The model of a reference render, as the engine is told it.

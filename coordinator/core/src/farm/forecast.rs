@@ -29,14 +29,21 @@ impl Farm {
             .collect();
         let mut fit: Vec<Room> = rooms.iter().filter(|(fits, _)| *fits).map(|(_, room)| *room).collect();
         fit.sort_by_key(Room::order);
-        let is_whole = fit.len() >= ranks as usize && demand.deal(&fit[..ranks as usize]).is_some();
-        let devices_fit = if is_whole { fit.len() as u32 } else { 0 };
+        // Ranks of a gang are of one kind.
+        let whole = |kind| -> Option<Vec<Room>> {
+            let alike: Vec<Room> = fit.iter().copied().filter(|room| room.kind == kind).collect();
+            let first = alike.get(..ranks as usize)?;
+            demand.deal(first).is_some().then_some(alike)
+        };
+        let alike: Vec<Vec<Room>> = Kind::FASTEST_FIRST.into_iter().filter_map(whole).collect();
+        let is_whole = !alike.is_empty();
+        let devices_fit = alike.iter().map(|rooms| rooms.len() as u32).sum::<u32>();
         let pace = self.paces.get(&planned.card.digest).and_then(Pace::median_ms);
         let side_by_side = u64::from(devices_fit / ranks);
         let eta_ms = pace.filter(|_| side_by_side > 0).map(|ms| tasks.saturating_mul(ms) / side_by_side);
         let mut memory = Vec::new();
         if planned.card.shape.is_some() && is_whole {
-            memory.extend(held(&demand, &fit));
+            memory.extend(held(&demand, &alike));
         }
         let small = rooms.iter().filter(|(fits, _)| !fits).map(|(_, room)| *room);
         let warning = match small.max_by_key(|room| room.memory_bytes) {
@@ -69,10 +76,10 @@ impl Farm {
 }
 
 /// On how many devices of which kind a rank lies how, and what it needs there, a line each.
-fn held(demand: &Demand<'_>, fit: &[Room]) -> Vec<String> {
+fn held(demand: &Demand<'_>, alike: &[Vec<Room>]) -> Vec<String> {
     let ranks = demand.seating.ranks.max(1) as usize;
     let mut groups: BTreeMap<(Kind, Residency), (usize, String)> = BTreeMap::new();
-    for gang in fit.chunks_exact(ranks) {
+    for gang in alike.iter().flat_map(|rooms| rooms.chunks_exact(ranks)) {
         let Some(deal) = demand.deal(gang) else { continue };
         let words = || demand.need(&deal, 0, gang[0].kind, 1).map(|need| need.words()).unwrap_or_default();
         groups.entry((gang[0].kind, deal.residency)).or_insert_with(|| (0, words())).0 += ranks;

@@ -89,8 +89,12 @@ pub fn choose(shape: &Shape, shot: &Shot, fleet: &Fleet, shots: u64, wish: Wish)
         }
         let hosts = fleet.hosts.iter().filter_map(|host| table.split(mode, std::slice::from_ref(host), wish));
         ways.extend(hosts.min_by(|a, b| table.order(a, b)));
-        if fleet.hosts.len() > 1 && !wish.same_host {
-            ways.extend(table.split(mode, &fleet.hosts, wish));
+        // Ranks of several kinds have nothing to say to each other.
+        for kind in Kind::FASTEST_FIRST {
+            let alike: Vec<Host> = fleet.hosts.iter().filter(|host| host.kind == kind).cloned().collect();
+            if alike.len() > 1 && !wish.same_host {
+                ways.extend(table.split(mode, &alike, wish));
+            }
         }
     }
     let best = (0..ways.len())
@@ -157,7 +161,7 @@ impl Table<'_> {
                 let rooms = &rooms[..ranks as usize];
                 let deal = self.shape.deal(self.shot, mode, rooms);
                 let (compute_s, communication_s, sent_bytes) =
-                    self.step(mode, ranks, &deal, slowest.flops, link);
+                    self.step(mode, ranks, &deal, (slowest.kind, slowest.flops), link);
                 let side_by_side = hosts.iter().map(|host| host.devices.len() as u32).sum::<u32>() / ranks;
                 let mut way = self.way(
                     Some(mode),
@@ -208,12 +212,19 @@ impl Table<'_> {
     }
 
     /// Seconds of computing and of moving in one step, and the bytes that a rank sends.
-    fn step(&self, mode: Mode, ranks: u32, deal: &Option<Deal>, flops: f64, link: &Link) -> (f64, f64, f64) {
+    fn step(
+        &self,
+        mode: Mode,
+        ranks: u32,
+        deal: &Option<Deal>,
+        (kind, flops): (Kind, f64),
+        link: &Link,
+    ) -> (f64, f64, f64) {
         let (n, branches) = (f64::from(ranks), self.shot.branches() as f64);
         let branch_s = self.shape.operations(self.shot) / flops;
         let tokens = self.shape.tokens(self.shot) as f64;
         let layers = f64::from(self.shape.layers);
-        let number_bytes = self.fleet.hosts.first().map_or(Kind::Gpu, |host| host.kind).number_bytes();
+        let number_bytes = kind.number_bytes();
         let activation = tokens * f64::from(self.shape.width) * number_bytes as f64;
         let velocity = tokens * f64::from(self.shape.channels) * 4.0;
         match mode {

@@ -28,9 +28,13 @@ impl Room {
 }
 
 impl Shape {
-    /// The leanest change that fits ranks by `mode` on `rooms`, rank 0 on the first; `None` where nothing does.
+    /// The leanest change that fits ranks by `mode` on `rooms`, rank 0 on the first; `None` where nothing does, and for
+    /// devices of several kinds, whose numbers are not of one width.
     #[must_use]
     pub fn deal(&self, shot: &Shot, mode: Mode, rooms: &[Room]) -> Option<Deal> {
+        if rooms.iter().any(|room| room.kind != rooms[0].kind) {
+            return None;
+        }
         let equal = vec![1; rooms.len()];
         Residency::ALL.into_iter().find_map(|residency| {
             let fit = |shares: &[u32]| self.fits(shot, mode, shares, residency, rooms, 1);
@@ -160,6 +164,17 @@ mod tests {
             large().deal(&shot(), Mode::Layers, &rooms(&[36, 12])).map(|deal| deal.shares),
             Some(vec![1, 1])
         );
+    }
+
+    #[test]
+    fn a_gang_is_of_one_kind_and_weights_are_as_wide_as_its_numbers() {
+        let room = |kind| Room { kind, memory_bytes: 200 * GIB };
+        let deal = |rooms: &[Room]| large().deal(&shot(), Mode::Layers, rooms);
+        assert!(deal(&[room(Kind::Gpu), room(Kind::Gpu)]).is_some());
+        assert_eq!(deal(&[room(Kind::Gpu), room(Kind::Cpu)]), None);
+        let weights = |kind| large().need(&shot(), &Part::WHOLE, Residency::Resident, kind).denoise.weights;
+        assert_eq!(weights(Kind::Cpu), 2 * weights(Kind::Gpu));
+        assert_eq!(Kind::of("cuda"), Kind::Gpu);
     }
 
     #[test]

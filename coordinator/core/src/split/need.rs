@@ -39,6 +39,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub const FASTEST_FIRST: [Self; 2] = [Self::Gpu, Self::Cpu];
+
     /// Of the kind that a worker says of a device.
     #[must_use]
     pub fn of(kind: &str) -> Self {

@@ -185,6 +185,13 @@ impl House {
         self.says_hello(name, devices, name, Vec::new(), Vec::new())
     }
 
+    /// A worker with devices of these kinds and sizes, GiB.
+    pub(crate) fn join_mixed(&mut self, name: &str, devices: &[(&str, u64)]) -> SessionId {
+        let device = |(index, (kind, gib)): (u32, &(&str, u64))| device_of(index, kind, gib << 30);
+        let devices = (0..).zip(devices).map(device).collect();
+        self.says_hello(name, devices, name, Vec::new(), Vec::new())
+    }
+
     fn says_hello(
         &mut self,
         name: &str,

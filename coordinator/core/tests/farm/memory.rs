@@ -104,6 +104,24 @@ fn a_plan_says_on_which_devices_it_lies_how() {
 }
 
 #[test]
+fn a_worker_of_two_kinds_renders_on_the_faster_and_mixes_no_gang() {
+    let mut house = House::new();
+    house.join_mixed("ws", &[("cpu", 128), ("cuda", 80), ("cuda", 80)]);
+    house.submit(&default_clips(1));
+    assert_eq!(house.one_started().device.index, 1, "though the processor has more memory and comes first");
+    let mut house = House::new();
+    house.join_mixed("ws", &[("cpu", 128), ("cuda", 80), ("cuda", 80)]);
+    house.submit(&clips(1, "resources: {ranks: 2, split: tensor}\n    params: {num_frames: 121}"));
+    let started = house.take_started();
+    assert_eq!(seats(&started), [("ws:1".to_owned(), 1), ("ws:2".to_owned(), 1)]);
+    let mut house = House::new();
+    house.join_mixed("ws", &[("cpu", 128), ("cuda", 80)]);
+    let job = house.submit(&clips(1, "resources: {ranks: 2, split: tensor}\n    params: {num_frames: 121}"));
+    assert!(house.take_started().is_empty(), "one of each is no gang");
+    assert!(house.farm.warnings(&job)[0].contains("waits"), "{:?}", house.farm.warnings(&job));
+}
+
+#[test]
 fn a_model_that_measured_more_than_was_estimated_is_placed_by_that() {
     let mut house = House::new();
     house.submit(&default_clips(3));

@@ -62,7 +62,7 @@ fn every_half_precision_number_is_converted() {
     let bench = Bench::new(crate::cuda::Precision::F32);
     let all: Vec<f32> = (0..=u16::MAX).map(|bits| f32::from_bits(u32::from(bits))).collect();
     // Two bytes of each are what the kernel reads: the numbers are laid down as bits.
-    let bits: Vec<f32> = (0..1_u32 << 15).map(|i| f32::from_bits((2 * i + 1) << 16 | 2 * i)).collect();
+    let bits: Vec<f32> = (0..1_u32 << 15).map(|i| f32::from_bits(((2 * i + 1) << 16) | (2 * i))).collect();
     let from = Floats::from(&bench.gpu, &bits, "a test").unwrap();
     let out = Floats::room(&bench.gpu, all.len(), "a test").unwrap();
     let args = [Arg::At(from.at()), Arg::At(out.at()), Arg::Long(all.len() as i64)];

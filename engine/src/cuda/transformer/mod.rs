@@ -21,7 +21,7 @@ use crate::kernels::Norm;
 use crate::layers::Blocks;
 use crate::models::transformers::ltx::{Config, Grid, axis_turns};
 use crate::parallel::{Group, Mode, Split};
-use crate::weights::Source;
+use crate::weights::{Reading, Source};
 
 use block::Block;
 pub(crate) use context::Context;
@@ -66,19 +66,25 @@ impl Transformer {
         split: &Split,
     ) -> Result<Self, Error> {
         config.check(split)?;
-        gpu.enter()?;
+        gpu.loading(|| Self::load_parts(gpu, config, source, split))
+    }
+
+    fn load_parts(gpu: &Arc<Gpu>, config: Config, source: &mut Source, split: &Split) -> Result<Self, Error> {
+        // A block that is read while another computes is read by another thread, and must be there when it is handed over.
+        let stays = source.reading() == Reading::All;
+        if stays {
+            gpu.reserve(source.bytes())?;
+        }
         let span = split.layers(config.layers);
         let width = config.width();
         let before = source.parameters();
         let of_block = (Arc::clone(gpu), config.clone(), split.clone());
         let blocks = Blocks::load(source, config.layers, span.clone(), move |source, i| {
             let (gpu, config, split) = &of_block;
-            // A block that is read while another computes is read by another thread.
-            gpu.enter()?;
-            let block =
-                Block::load(gpu, source.root().at(format_args!("transformer_blocks.{i}")), config, split)?;
-            gpu.uploaded()?;
-            Ok(block)
+            let mut root = source.root();
+            let mut load =
+                || Block::load(gpu, root.at(format_args!("transformer_blocks.{i}")), config, split);
+            if stays { load() } else { gpu.loading(load) }
         })?;
         let numbers_in_blocks = source.parameters() - before;
         let level = Level::load(gpu, source, &config, span.clone())?;
@@ -90,7 +96,7 @@ impl Transformer {
             linear("caption_projection.linear_1", [config.caption_channels, width])?,
             linear("caption_projection.linear_2", [width, width])?,
         ];
-        let made = Self {
+        Ok(Self {
             gpu: Arc::clone(gpu),
             enter: linear("proj_in", [config.in_channels, width])?,
             leave: linear("proj_out", [width, config.out_channels])?,
@@ -103,9 +109,7 @@ impl Transformer {
             blocks,
             columns: config.columns(split),
             config,
-        };
-        gpu.end_uploads()?;
-        Ok(made)
+        })
     }
 
     pub(crate) fn numbers_in_blocks(&self) -> u64 {

@@ -5,13 +5,14 @@ use std::{ffi::CStr, mem::MaybeUninit, ops::Range, ptr};
 
 use cudarc::{
     driver::sys::{CUdeviceptr, CUstream},
-    nccl::{
-        result::{NcclError, NcclStatus},
-        sys::{self, ncclComm_t, ncclConfig_t, ncclDataType_t, ncclResult_t, ncclUniqueId},
-    },
+    nccl::sys::{ncclComm_t, ncclConfig_t, ncclDataType_t, ncclRedOp_t, ncclResult_t, ncclUniqueId},
 };
 
-use super::{super::number::Kind, Trouble};
+use super::{
+    super::number::Kind,
+    Trouble,
+    library::{Nccl, nccl},
+};
 
 pub(super) const ID_BYTES: usize = size_of::<ncclUniqueId>();
 /// What marks a configuration as one: NCCL compares it.
@@ -20,40 +21,35 @@ const MAGIC: u32 = 0xcafe_beef;
 const UNDEFINED: i32 = i32::MIN;
 
 pub(super) fn version() -> Result<u32, Trouble> {
-    present()?;
-    let version = cudarc::nccl::result::get_nccl_version().map_err(|error| said(&error))?;
+    let (nccl, mut version) = (nccl()?, 0);
+    // SAFETY: the place outlives the call.
+    begun(nccl, unsafe { (nccl.ncclGetVersion)(&raw mut version) })?;
     Ok(version.unsigned_abs())
 }
 
 /// The id of a new communicator, for all its ranks.
 pub(super) fn new_id() -> Result<Vec<u8>, Trouble> {
-    present()?;
-    let id = cudarc::nccl::result::get_uniqueid().map_err(|error| said(&error))?;
+    let (nccl, mut id) = (nccl()?, ncclUniqueId { internal: [0; ID_BYTES] });
+    // SAFETY: the place outlives the call.
+    begun(nccl, unsafe { (nccl.ncclGetUniqueId)(&raw mut id) })?;
     Ok(id.internal.iter().map(|byte| byte.cast_unsigned()).collect())
 }
 
-/// The library is looked for when it is first used, and what calls it would panic without.
-fn present() -> Result<(), Trouble> {
-    // SAFETY: loading a library runs its initialisers; these are NVIDIA's.
-    if unsafe { sys::is_culib_present() } { Ok(()) } else { Err(Trouble::Absent("libnccl.so (NCCL 2.28)")) }
-}
-
-fn said(NcclError(code): &NcclError) -> Trouble {
+fn said(nccl: &Nccl, code: ncclResult_t) -> Trouble {
     // SAFETY: NCCL gives a text of its own for any code, which lives as long as the library.
-    let text = unsafe { CStr::from_ptr(sys::ncclGetErrorString(*code)) };
+    let text = unsafe { CStr::from_ptr((nccl.ncclGetErrorString)(code)) };
     // SAFETY: as above; the last text may be null or empty, and needs no communicator.
-    let last = unsafe { sys::ncclGetLastError(ptr::null_mut()) };
+    let last = unsafe { (nccl.ncclGetLastError)(ptr::null_mut()) };
     let last = if last.is_null() { c"" } else { unsafe { CStr::from_ptr(last) } };
     let (text, last) = (text.to_string_lossy(), last.to_string_lossy());
     Trouble::Nccl(if last.is_empty() { text.into_owned() } else { format!("{text} ({})", last.trim()) })
 }
 
 /// What NCCL answers at once; in progress is as good as done, for `trouble` says later when it was not.
-fn begun(code: ncclResult_t) -> Result<(), Trouble> {
-    match code.result() {
-        Ok(NcclStatus::Success | NcclStatus::InProgress) => Ok(()),
-        Ok(NcclStatus::NumResults) => Err(Trouble::Nccl("an answer that is none".to_owned())),
-        Err(error) => Err(said(&error)),
+fn begun(nccl: &Nccl, code: ncclResult_t) -> Result<(), Trouble> {
+    match code {
+        ncclResult_t::ncclSuccess | ncclResult_t::ncclInProgress => Ok(()),
+        code => Err(said(nccl, code)),
     }
 }
 
@@ -86,6 +82,7 @@ fn not_blocking() -> ncclConfig_t {
 /// A communicator that one thread uses; aborted when it goes.
 #[derive(Debug)]
 pub(super) struct Comm {
+    nccl: &'static Nccl,
     raw: ncclComm_t,
     rank: usize,
     ranks: usize,
@@ -99,12 +96,12 @@ impl Comm {
     pub(super) fn begin(id: &[u8], rank: usize, ranks: usize) -> Result<Self, Trouble> {
         let mut told = ncclUniqueId { internal: [0; ID_BYTES] };
         told.internal.iter_mut().zip(id).for_each(|(to, from)| *to = from.cast_signed());
-        let (mut raw, mut config) = (ptr::null_mut(), not_blocking());
+        let (nccl, mut raw, mut config) = (nccl()?, ptr::null_mut(), not_blocking());
         // SAFETY: both places outlive the call, which copies the configuration.
-        begun(unsafe {
-            sys::ncclCommInitRankConfig(&raw mut raw, ranks as i32, told, rank as i32, &raw mut config)
+        begun(nccl, unsafe {
+            (nccl.ncclCommInitRankConfig)(&raw mut raw, ranks as i32, told, rank as i32, &raw mut config)
         })?;
-        Ok(Self { raw, rank, ranks })
+        Ok(Self { nccl, raw, rank, ranks })
     }
 
     pub(super) fn rank(&self) -> usize {
@@ -122,7 +119,7 @@ impl Comm {
 
     /// What went wrong since it was begun, if anything did.
     pub(super) fn trouble(&self) -> Result<(), Trouble> {
-        begun(self.state()?)
+        begun(self.nccl, self.state()?)
     }
 
     fn state(&self) -> Result<ncclResult_t, Trouble> {
@@ -131,7 +128,7 @@ impl Comm {
         }
         let mut state = ncclResult_t::ncclSuccess;
         // SAFETY: the communicator is not aborted, and `state` outlives the call.
-        begun(unsafe { sys::ncclCommGetAsyncError(self.raw, &raw mut state) })?;
+        begun(self.nccl, unsafe { (self.nccl.ncclCommGetAsyncError)(self.raw, &raw mut state) })?;
         Ok(state)
     }
 
@@ -140,7 +137,7 @@ impl Comm {
         let raw = std::mem::replace(&mut self.raw, ptr::null_mut());
         // SAFETY: it was there until now and is not used any more.
         if !raw.is_null()
-            && let Err(trouble) = begun(unsafe { sys::ncclCommAbort(raw) })
+            && let Err(trouble) = begun(self.nccl, unsafe { (self.nccl.ncclCommAbort)(raw) })
         {
             tracing::debug!(%trouble, "a communicator was not aborted in good order");
         }
@@ -154,9 +151,11 @@ impl Comm {
         kind: Kind,
         stream: CUstream,
     ) -> Result<(), Trouble> {
-        let sum = sys::ncclRedOp_t::ncclSum;
+        let sum = ncclRedOp_t::ncclSum;
         // SAFETY: `Stage` has as many numbers at `at`, and keeps them until the stream is idle.
-        begun(unsafe { sys::ncclAllReduce(at as _, at as _, count, of(kind), sum, self.raw, stream.cast()) })
+        begun(self.nccl, unsafe {
+            (self.nccl.ncclAllReduce)(at as _, at as _, count, of(kind), sum, self.raw, stream)
+        })
     }
 
     /// Fills each rank's place in the numbers at `at` with that rank's own.
@@ -169,24 +168,24 @@ impl Comm {
     ) -> Result<(), Trouble> {
         // The places differ in size, which ncclAllGather does not do.
         // SAFETY: a group has no arguments.
-        begun(unsafe { sys::ncclGroupStart() })?;
+        begun(self.nccl, unsafe { (self.nccl.ncclGroupStart)() })?;
         let told = places.iter().enumerate().try_for_each(|(rank, place)| {
             let from = at + (place.start * kind.bytes()) as u64;
             // SAFETY: as in `all_reduce`; a broadcast reads at its root and writes elsewhere.
-            begun(unsafe {
-                sys::ncclBroadcast(
+            begun(self.nccl, unsafe {
+                (self.nccl.ncclBroadcast)(
                     from as _,
                     from as _,
                     place.len(),
                     of(kind),
                     rank as i32,
                     self.raw,
-                    stream.cast(),
+                    stream,
                 )
             })
         });
         // SAFETY: as above; a group that was started is ended, whatever came of it.
-        let ended = begun(unsafe { sys::ncclGroupEnd() });
+        let ended = begun(self.nccl, unsafe { (self.nccl.ncclGroupEnd)() });
         told.and(ended)
     }
 
@@ -200,7 +199,9 @@ impl Comm {
     ) -> Result<(), Trouble> {
         debug_assert_ne!(to, self.rank, "nobody passes anything to himself");
         // SAFETY: as in `all_reduce`.
-        begun(unsafe { sys::ncclSend(at as _, count, of(kind), to as i32, self.raw, stream.cast()) })
+        begun(self.nccl, unsafe {
+            (self.nccl.ncclSend)(at as _, count, of(kind), to as i32, self.raw, stream)
+        })
     }
 
     pub(super) fn receive(
@@ -213,7 +214,9 @@ impl Comm {
     ) -> Result<(), Trouble> {
         debug_assert_ne!(from, self.rank, "nobody takes anything from himself");
         // SAFETY: as in `all_reduce`.
-        begun(unsafe { sys::ncclRecv(at as _, count, of(kind), from as i32, self.raw, stream.cast()) })
+        begun(self.nccl, unsafe {
+            (self.nccl.ncclRecv)(at as _, count, of(kind), from as i32, self.raw, stream)
+        })
     }
 }
 

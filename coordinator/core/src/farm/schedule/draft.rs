@@ -14,6 +14,7 @@ use crate::{
     farm::Farm,
     ids::{DeviceId, JobId, TaskId},
     mutant::{self, Mutant},
+    split::Kind,
     time::Time,
     worker::Class,
 };
@@ -217,14 +218,17 @@ impl<'a> Drafting<'a> {
         placed
     }
 
-    /// The best device for a task that needs one: one that holds its model, else the first that may take it.
+    /// The best device for a task that needs one: of the fastest kind one that holds its model, else the first that may
+    /// take it.
     fn single(&self, next: &mut Candidate<'a>, task: u32) -> Option<Vec<DeviceId>> {
         next.look_for_shunned(self.farm, self.now, task);
         let model = &next.card().name;
         let ms = measured_ms(self.farm, next.job, next.layer);
-        for warm in [true, false] {
+        // A model is loaded in less than what a processor takes longer.
+        for (kind, warm) in Kind::FASTEST_FIRST.into_iter().flat_map(|kind| [(kind, true), (kind, false)]) {
             for (class, devices) in &self.free {
-                if class.resident.contains(model) != warm || !next.fits(class) {
+                let is_meant = class.room.kind == kind && class.resident.contains(model) == warm;
+                if !is_meant || !next.fits(class) {
                     continue;
                 }
                 let may = |device: &&&DeviceId| next.may_go_to(device, task) && self.lent(device, ms);

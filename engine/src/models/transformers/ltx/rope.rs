@@ -91,9 +91,9 @@ impl Rope {
 pub(crate) fn axis_turns(grid: Grid, width: usize) -> Vec<f32> {
     let frequencies = frequencies(width / 6);
     let mut table = Vec::new();
-    for axis in 0..3 {
-        for at in 0..grid.size[axis] {
-            let share = at as f32 * grid.step[axis] as f32 / BASE[axis];
+    for ((size, step), base) in grid.size.into_iter().zip(grid.step).zip(BASE) {
+        for at in 0..size {
+            let share = at as f32 * step as f32 / base;
             for frequency in &frequencies {
                 let (sin, cos) = (frequency * (share * 2.0 - 1.0)).sin_cos();
                 table.extend([cos, sin]);

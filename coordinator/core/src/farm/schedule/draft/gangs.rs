@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ids::{DeviceId, TaskId, WorkerId},
-    split::Room,
+    split::{Kind, Room},
     time::Time,
     view::TaskState,
     worker::{Doing, Tenant},
@@ -22,9 +22,20 @@ impl<'a> Drafting<'a> {
             .or_else(|| self.ranks_of(next, task, &|device| next.may_go_at_worst(device)))
     }
 
-    /// The same among devices that `may` take it; on one worker where that goes.
+    /// The same among devices that `may` take it.
     fn ranks_of(
         &self,
+        next: &Candidate<'a>,
+        task: u32,
+        may: &dyn Fn(&DeviceId) -> bool,
+    ) -> Option<Vec<DeviceId>> {
+        Kind::FASTEST_FIRST.into_iter().find_map(|kind| self.ranks_among(kind, next, task, may))
+    }
+
+    /// The same among those of one kind; on one worker where that goes.
+    fn ranks_among(
+        &self,
+        kind: Kind,
         next: &Candidate<'a>,
         task: u32,
         may: &dyn Fn(&DeviceId) -> bool,
@@ -34,7 +45,9 @@ impl<'a> Drafting<'a> {
         let id = next.task_id(task);
         let model = &next.card().name;
         let mut by_worker: BTreeMap<&WorkerId, Vec<(bool, &DeviceId)>> = BTreeMap::new();
-        for (class, devices) in self.free.iter().filter(|(class, _)| next.fits(class)) {
+        for (class, devices) in
+            self.free.iter().filter(|(class, _)| class.room.kind == kind && next.fits(class))
+        {
             let cold = !class.resident.contains(model);
             for device in devices {
                 if may(device) && self.is_for(device, &id) {
@@ -157,13 +170,22 @@ impl<'a> Drafting<'a> {
         if self.draft.reservations.len() == RESERVATIONS_MAX {
             return;
         }
+        let kept = Kind::FASTEST_FIRST.into_iter().find_map(|kind| self.reservation(kind, next, task));
+        if let Some(kept) = kept {
+            self.keep(kept);
+        }
+    }
+
+    /// The same of one kind.
+    fn reservation(&self, kind: Kind, next: &Candidate<'a>, task: u32) -> Option<Reservation> {
         let wants = next.wants();
         let ranks = next.demand.seating.ranks as usize;
         let mut by_worker: BTreeMap<&WorkerId, Vec<(Time, DeviceId)>> = BTreeMap::new();
         for (name, worker) in self.farm.workers.iter().filter(|(_, worker)| worker.open()) {
             for (index, device) in &worker.devices {
                 let id = DeviceId { worker: name.clone(), index: *index };
-                if next.demand.fits(&worker.tags, device.room())
+                if device.room().kind == kind
+                    && next.demand.fits(&worker.tags, device.room())
                     && device.held_until <= self.now
                     && next.may_go_at_worst(&id)
                     && !self.kept.contains_key(&id)
@@ -178,7 +200,7 @@ impl<'a> Drafting<'a> {
         let soonest = whole.min_by_key(|devices| devices[ranks - 1].0);
         let chosen: Vec<(Time, DeviceId)> = match soonest {
             Some(devices) if wants.same_worker => devices[..ranks].to_vec(),
-            None if wants.same_worker => return,
+            None if wants.same_worker => return None,
             _ => {
                 let mut all: Vec<(Time, DeviceId)> = by_worker.into_values().flatten().collect();
                 all.sort();
@@ -190,11 +212,10 @@ impl<'a> Drafting<'a> {
                 all
             }
         };
-        if self.seat(next, chosen.iter().map(|(_, device)| device.clone()).collect()).is_some() {
-            let due = chosen.iter().map(|(at, _)| *at).max().unwrap_or(self.now);
-            let devices = chosen.into_iter().map(|(_, device)| device).collect();
-            self.keep(Reservation::new(next.task_id(task), devices, self.now, due));
-        }
+        self.seat(next, chosen.iter().map(|(_, device)| device.clone()).collect())?;
+        let due = chosen.iter().map(|(at, _)| *at).max().unwrap_or(self.now);
+        let devices = chosen.into_iter().map(|(_, device)| device).collect();
+        Some(Reservation::new(next.task_id(task), devices, self.now, due))
     }
 
     /// When all of `devices` should be free.
