@@ -1,13 +1,8 @@
 //! Attention without the table of scores, by the kernel that suits the device and the size of a head.
 
-use std::{ffi::c_void, mem::MaybeUninit};
-
 use cudarc::driver::sys::{self, CUdeviceptr};
 
-use super::{
-    Arg, Gpu, Precision,
-    gpu::{Shape, said},
-};
+use super::{Arg, Gpu, Precision, boxes::Boxes, gpu::Shape};
 use crate::error::Error;
 use crate::kernels::Heads;
 
@@ -83,7 +78,7 @@ struct Hopper {
     shared: u32,
     /// Queries of a block, and rows of a box of keys or values.
     queries: usize,
-    keys: u32,
+    keys: usize,
     /// How much of a line beside what was asked for comes to the second-level cache.
     promotion: sys::CUtensorMapL2promotion,
 }
@@ -108,7 +103,7 @@ impl Hopper {
         } else {
             sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_128B
         };
-        Self { name, head, block, shared, queries, keys: keys as u32, promotion }
+        Self { name, head, block, shared, queries, keys, promotion }
     }
 
     fn of(head: usize, has_bias: bool) -> Option<Self> {
@@ -145,37 +140,15 @@ impl Hopper {
         &self,
         [batch, tokens, heads]: [usize; 3],
         at: Rows,
-        rows: u32,
+        rows: usize,
     ) -> Result<sys::CUtensorMap, Error> {
-        let dims = [self.head, heads, tokens, batch].map(|n| n as u64);
-        let bytes = [self.head, at.token, at.batch].map(|n| 2 * n as u64);
-        let (box_, steps) = ([64_u32, 1, rows, 1], [1_u32; 4]);
-        let mut map = MaybeUninit::<sys::CUtensorMap>::zeroed();
-        // SAFETY: the places are as long as a map of four dimensions wants them, and the map is written when it is made.
-        unsafe {
-            sys::cuTensorMapEncodeTiled(
-                map.as_mut_ptr(),
-                sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-                4,
-                at.at as *mut c_void,
-                dims.as_ptr(),
-                bytes.as_ptr(),
-                box_.as_ptr(),
-                steps.as_ptr(),
-                sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
-                sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
-                self.promotion,
-                sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
-            )
-            .result()
-            .map_err(|error| said("a tensor map", error))?;
-            Ok(map.assume_init())
-        }
+        let (dims, strides) = ([self.head, heads, tokens, batch], [self.head, at.token, at.batch]);
+        Boxes { at: at.at, dims, strides, lines: [1, rows, 1], promotion: self.promotion }.map()
     }
 }
 
 /// Queries come in boxes of as many rows as a group of warps multiplies.
-const QUERY_BOX: u32 = 64;
+const QUERY_BOX: usize = 64;
 
 /// A kernel of flash_sm80.cu.
 struct Flash {

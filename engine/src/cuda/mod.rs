@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 mod attention;
+mod boxes;
 mod decoder;
 mod gpu;
 mod images;

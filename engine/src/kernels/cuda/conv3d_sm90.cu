@@ -107,33 +107,34 @@ __device__ __forceinline__ void conv_copy(const TensorMap* x, const TensorMap* w
     }
 }
 
-// Pixels of this thread's sums: `row` counts the eights of rows that a warp holds.
+// The pixels of this thread's sums, by the eights of rows that its warp holds: where their outputs go, and where they lie
+// themselves in the bordered input, in elements.
 template <class Plan>
 struct ConvRows {
-    const ConvTile& at;
-    const ConvShape& shape;
-    int first;
+    static constexpr int COUNT = 2 * Plan::DOWN;
+    // Where a pixel beside the frame goes. The first frame of a spread clip begins before its outputs.
+    static constexpr long long NOWHERE = (long long)1 << 62;
+    long long to[COUNT], from[COUNT];
 
-    __device__ __forceinline__ ConvRows(const ConvTile& at, const ConvShape& shape, int group)
-        : at(at), shape(shape),
-          first(group * Plan::GROUP_PIXELS + threadIdx.x % GROUP_THREADS / 32 * 16 + threadIdx.x % 32 / 4) {}
-
-    __device__ __forceinline__ int y(int row) const { return at.y + (pixel(row) >> shape.line_bits); }
-    __device__ __forceinline__ int x(int row) const { return at.x + (pixel(row) & ((1 << shape.line_bits) - 1)); }
-    __device__ __forceinline__ bool is_inside(int row) const {
-        return y(row) < shape.clip.height && x(row) < shape.clip.width;
+    __device__ __forceinline__ bool is_inside(int row) const { return to[row] != NOWHERE; }
+    __device__ __forceinline__ ConvRows(const Leave& leave, const ConvTile& at, int line_bits, int group) {
+        const int first = group * Plan::GROUP_PIXELS + threadIdx.x % GROUP_THREADS / 32 * 16 + threadIdx.x % 32 / 4;
+        const Clip& clip = leave.clip;
+#pragma unroll
+        for (int row = 0; row < COUNT; row++) {
+            const int pixel = first + row / 2 * 64 + row % 2 * 8;
+            const int y = at.y + (pixel >> line_bits), x = at.x + (pixel & ((1 << line_bits) - 1));
+            const bool inside = y < clip.height && x < clip.width;
+            to[row] = inside ? leave.of_pixel(y, x) : NOWHERE;
+            from[row] = ((long long)at.frame * clip.plane() + (y + 1) * clip.line() + x + 1) * clip.channels;
+        }
     }
-    // Of the bordered input, in elements.
-    __device__ __forceinline__ long long centre(int row) const {
-        return ((long long)at.frame * shape.clip.plane() + (y(row) + 1) * shape.clip.line() + x(row) + 1) * shape.clip.channels;
-    }
-
-private:
-    __device__ __forceinline__ int pixel(int row) const { return first + row / 2 * 64 + row % 2 * 8; }
 };
 
+// What is added to the outputs: nothing, what was there, or the input.
+enum Added { NOTHING, OLD, INPUT };
+
 // What a quad of lanes writes of a row at a time: 32 outputs, eight of each lane.
-template <class Plan>
 struct ConvRun {
     bool is_wanted;
     long long to;
@@ -147,62 +148,70 @@ struct ConvRun {
     }
 
     // What is added to the outputs of each row: pairs of this lane's eight.
-    __device__ __forceinline__ void load(u32 (&old)[2 * Plan::DOWN][4], const Bf16* x, const Bf16* out,
-                                         const Leave& leave, const ConvRows<Plan>& rows) const {
+    template <Added ADDED, class Plan>
+    __device__ __forceinline__ void load(u32 (&added)[ConvRows<Plan>::COUNT][4], const Bf16* x, const Bf16* out,
+                                         const ConvRows<Plan>& rows) const {
 #pragma unroll
-        for (int row = 0; row < 2 * Plan::DOWN; row++) {
+        for (int row = 0; row < ConvRows<Plan>::COUNT; row++) {
 #pragma unroll
-            for (int i = 0; i < 4; i++) old[row][i] = 0;
+            for (int i = 0; i < 4; i++) added[row][i] = 0;
             if (!is_wanted || !rows.is_inside(row)) continue;
-            if (leave.mode == ADD) {
-                const uint4 v = *(const uint4*)(out + leave.of_pixel(rows.y(row), rows.x(row)) + to);
-                old[row][0] = v.x, old[row][1] = v.y, old[row][2] = v.z, old[row][3] = v.w;
-            } else if (leave.mode == SPREAD_RESIDUAL) {
-                const Bf16* from = x + rows.centre(row) + residual;
+            if constexpr (ADDED == OLD) {
+                const uint4 v = *(const uint4*)(out + rows.to[row] + to);
+                added[row][0] = v.x, added[row][1] = v.y, added[row][2] = v.z, added[row][3] = v.w;
+            } else {
+                const Bf16* from = x + rows.from[row] + residual;
 #pragma unroll
-                for (int i = 0; i < 4; i++) old[row][i] = from[16 * i].bits | (u32)from[16 * i + 8].bits << 16;
+                for (int i = 0; i < 4; i++) added[row][i] = from[16 * i].bits | (u32)from[16 * i + 8].bits << 16;
             }
         }
     }
 };
 
-template <class Plan>
-__device__ __forceinline__ void conv_write(const float (&sums)[Plan::DOWN][Plan::OUTPUTS / 2], const Bf16* x,
-                                           const float* bias, Bf16* out, const Leave& leave, const ConvTile& at,
-                                           const ConvRows<Plan>& rows, u32 (&old)[2 * Plan::DOWN][4]) {
+// `settle` awaits the sums.
+template <class Plan, Added ADDED, class Settle>
+__device__ __forceinline__ void conv_write(const float (&sums)[Plan::DOWN][Plan::OUTPUTS / 2], const Settle& settle,
+                                           const Bf16* x, const float* bias, Bf16* out, const Leave& leave,
+                                           const ConvTile& at, const ConvRows<Plan>& rows) {
+    constexpr int BLOCKS = Plan::OUTPUTS / 32;
     const int column = threadIdx.x % 4 * 2;
+    u32 next[ConvRows<Plan>::COUNT][4];
+    if constexpr (ADDED == OLD) ConvRun(leave, at, 0).load<ADDED, Plan>(next, x, out, rows);
+    settle();
 #pragma unroll
-    for (int block = 0; block < Plan::OUTPUTS / 32; block++) {
-        const ConvRun<Plan> run(leave, at, block);
-        u32 mine[2 * Plan::DOWN][4];
+    for (int block = 0; block < BLOCKS; block++) {
+        const ConvRun run(leave, at, block);
+        u32 added[ConvRows<Plan>::COUNT][4];
+        if constexpr (ADDED == INPUT) run.load<ADDED, Plan>(added, x, out, rows);
+        if constexpr (ADDED == OLD) {
 #pragma unroll
-        for (int row = 0; row < 2 * Plan::DOWN; row++)
+            for (int row = 0; row < ConvRows<Plan>::COUNT; row++)
 #pragma unroll
-            for (int i = 0; i < 4; i++) mine[row][i] = old[row][i];
-        // What the next run is added to is on its way while this one is written.
-        if (block + 1 < Plan::OUTPUTS / 32) ConvRun<Plan>(leave, at, block + 1).load(old, x, out, leave, rows);
-
-        float2 added[4];
+                for (int i = 0; i < 4; i++) added[row][i] = next[row][i];
+            // What the next run is added to is on its way while this one is written.
+            if (block + 1 < BLOCKS) ConvRun(leave, at, block + 1).load<ADDED, Plan>(next, x, out, rows);
+        }
+        float2 shift[4];
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             const int output = at.output + block * 32 + i * 8 + column;
-            added[i] = bias && output < leave.outputs ? make_float2(__ldg(bias + output), __ldg(bias + output + 1))
+            shift[i] = bias && output < leave.outputs ? make_float2(__ldg(bias + output), __ldg(bias + output + 1))
                                                       : make_float2(0.0f, 0.0f);
         }
 #pragma unroll
-        for (int row = 0; row < 2 * Plan::DOWN; row++) {
-            u32(&pairs)[4] = mine[row];
-            if (leave.mode == ADD || leave.mode == SPREAD_RESIDUAL) transpose_quad(pairs);
+        for (int row = 0; row < ConvRows<Plan>::COUNT; row++) {
+            if constexpr (ADDED != NOTHING) transpose_quad(added[row]);
+            u32 pairs[4];
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                const int from = (block * 4 + i) * 4 + row % 2 * 2;
-                pairs[i] = bf16_pair(sums[row / 2][from] + added[i].x + pair_low(pairs[i]),
-                                     sums[row / 2][from + 1] + added[i].y + pair_high(pairs[i]));
+                const int sum = (block * 4 + i) * 4 + row % 2 * 2;
+                float low = sums[row / 2][sum] + shift[i].x, high = sums[row / 2][sum + 1] + shift[i].y;
+                if constexpr (ADDED != NOTHING) low += pair_low(added[row][i]), high += pair_high(added[row][i]);
+                pairs[i] = bf16_pair(low, high);
             }
             transpose_quad(pairs);
             if (run.is_wanted && rows.is_inside(row))
-                *(uint4*)(out + leave.of_pixel(rows.y(row), rows.x(row)) + run.to) =
-                    make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+                *(uint4*)(out + rows.to[row] + run.to) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
         }
     }
 }
@@ -218,11 +227,11 @@ __device__ __forceinline__ void conv_write_frames(const float (&sums)[Plan::DOWN
         const float low = bias ? __ldg(bias + output) : 0.0f, high = bias ? __ldg(bias + output + 1) : 0.0f;
         const long long to = leave.of_output(output);
 #pragma unroll
-        for (int row = 0; row < 2 * Plan::DOWN; row++) {
+        for (int row = 0; row < ConvRows<Plan>::COUNT; row++) {
             if (!rows.is_inside(row)) continue;
-            const int from = i * 4 + row % 2 * 2;
-            *(float2*)(out + leave.of_pixel(rows.y(row), rows.x(row)) + to) =
-                make_float2(sums[row / 2][from] + low, sums[row / 2][from + 1] + high);
+            const int sum = i * 4 + row % 2 * 2;
+            *(float2*)(out + rows.to[row] + to) =
+                make_float2(sums[row / 2][sum] + low, sums[row / 2][sum + 1] + high);
         }
     }
 }
@@ -273,26 +282,24 @@ __device__ __forceinline__ void conv_consume(const Bf16* x, const float* bias, v
                 if (down == 0 && step > 0) free_box();
             }
         }
+        auto settle = [&] {
+            products_wait<0>();
+#pragma unroll
+            for (int i = 0; i < Plan::DOWN; i++) hold(sums[i]);
+            free_tap();
+            free_box();
+        };
         const Leave leave = {shape.clip, at.frame, shape.outputs, shape.mode, shape.patch_time, shape.patch};
-        const ConvRows<Plan> rows(at, shape, group);
+        const ConvRows<Plan> rows(leave, at, shape.line_bits, group);
         if constexpr (Plan::FRAMES) {
-            products_wait<0>();
-        } else {
-            u32 old[2 * Plan::DOWN][4];
-            ConvRun<Plan>(leave, at, 0).load(old, x, (const Bf16*)out, leave, rows);
-            products_wait<0>();
-#pragma unroll
-            for (int i = 0; i < Plan::DOWN; i++) hold(sums[i]);
-            free_tap();
-            free_box();
-            conv_write<Plan>(sums, x, bias, (Bf16*)out, leave, at, rows, old);
-        }
-        if constexpr (Plan::FRAMES) {
-#pragma unroll
-            for (int i = 0; i < Plan::DOWN; i++) hold(sums[i]);
-            free_tap();
-            free_box();
+            settle();
             conv_write_frames<Plan>(sums, bias, (float*)out, leave, at, rows);
+        } else if (shape.mode == ADD) {
+            conv_write<Plan, OLD>(sums, settle, x, bias, (Bf16*)out, leave, at, rows);
+        } else if (shape.mode == SPREAD_RESIDUAL) {
+            conv_write<Plan, INPUT>(sums, settle, x, bias, (Bf16*)out, leave, at, rows);
+        } else {
+            conv_write<Plan, NOTHING>(sums, settle, x, bias, (Bf16*)out, leave, at, rows);
         }
     }
 }
@@ -348,7 +355,7 @@ __device__ __forceinline__ void conv(const TensorMap* boxes, const TensorMap* ta
 #ifdef CONV_VARIANT
 CONV3D(conv_variant, CONV_VARIANT)
 #else
-// By pixels and outputs; 226432 bytes of shared memory, the square one 214208.
+// By pixels and outputs; 226432, 226464 and 214208 bytes of shared memory.
 CONV3D(conv3d_sm90_128_256, 1, 256, 3, 5, false)
 CONV3D(conv3d_sm90_256_128, 2, 128, 3, 7, false)
 CONV3D(conv3d_sm90_128_128, 1, 128, 4, 8, false)
