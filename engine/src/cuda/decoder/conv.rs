@@ -33,6 +33,9 @@ struct Kernel {
 /// bf16 on tensor cores.
 const WIDE: Kernel =
     Kernel { stem: "conv3d", pixels: 128, outputs: 128, threads: 128, shared: 65_792, border: 2 };
+/// The same for devices whose processors have shared memory for one block only.
+const TALL: Kernel =
+    Kernel { stem: "conv3d_tall", pixels: 256, outputs: 128, threads: 256, shared: 82_176, border: 2 };
 /// The same for few outputs.
 const NARROW: Kernel =
     Kernel { stem: "conv3d_narrow", pixels: 256, outputs: 64, threads: 128, shared: 57_600, border: 2 };
@@ -42,10 +45,16 @@ const ANY: Kernel =
 
 /// Lets the kernels use the shared memory that they need.
 pub(in crate::cuda) fn prepare(gpu: &Gpu) -> Result<(), Error> {
-    for Kernel { stem, shared, .. } in [WIDE, NARROW] {
+    for Kernel { stem, shared, .. } in [WIDE, TALL, NARROW] {
         gpu.allow_shared(&format!("{stem}_bf16"), shared)?;
     }
     Ok(())
+}
+
+/// Whether a processor has less shared memory than two blocks of `WIDE` want: those of RTX devices have 100 KiB, those of data
+/// centres 164 and more.
+fn is_small(gpu: &Gpu) -> bool {
+    matches!(gpu.capability(), 86 | 87 | 89 | 120..)
 }
 
 /// Where outputs go, and what becomes of them.
@@ -139,6 +148,7 @@ impl Conv {
             gpu.precision() == Precision::Bf16 && self.inputs.is_multiple_of(8) && together.is_multiple_of(2);
         let kernel = match is_for_tensor_cores {
             true if outputs <= NARROW.outputs => NARROW,
+            true if is_small(gpu) => TALL,
             true => WIDE,
             false => ANY,
         };
