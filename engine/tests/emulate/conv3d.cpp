@@ -9,6 +9,10 @@ static void wide(emulate::Order order, const Case& c) {
     check_case<Bf16>("conv3d_bf16", conv3d_bf16, order, c, c.width + 2, 128, 128, 128, 65792, 1.0 / 250);
 }
 
+static void tall(emulate::Order order, const Case& c) {
+    check_case<Bf16>("conv3d_tall_bf16", conv3d_tall_bf16, order, c, c.width + 2, 256, 256, 128, 82176, 1.0 / 250);
+}
+
 static void narrow(emulate::Order order, const Case& c) {
     check_case<Bf16>("conv3d_narrow_bf16", conv3d_narrow_bf16, order, c, c.width + 2, 128, 256, 64, 57600, 1.0 / 250);
 }
@@ -16,10 +20,11 @@ static void narrow(emulate::Order order, const Case& c) {
 int main() {
     for (emulate::Order order : emulate::ORDERS) {
         wide(order, {2, 9, 15, 40, 136, 1, ADD});
+        tall(order, {2, 17, 16, 40, 136, 1, ADD});
         narrow(order, {2, 17, 16, 40, 72, 2, ADD});
     }
     const emulate::Order shuffled = emulate::Order::Shuffled;
-    for (auto check : {wide, narrow}) {
+    for (auto check : {wide, tall, narrow}) {
         check(shuffled, {1, 1, 1, 8, 2, 2, REPLACE});
         check(shuffled, {4, 3, 5, 64, 16, 2, REPLACE, 1, 1, false});
         check(shuffled, {3, 3, 2, 16, 16, 1, REPLACE});

@@ -193,5 +193,7 @@ struct Tile {
 
 // 128 pixels, 128 outputs: 128 threads, 65792 bytes of shared memory.
 CONV3D(conv3d_bf16, 2, 2, 2, 2)
+// 256 pixels, 128 outputs: 256 threads, 82176 bytes of shared memory. For architectures that have room for one block only.
+CONV3D(conv3d_tall_bf16, 4, 2, 2, 1)
 // 256 pixels, 64 outputs: 128 threads, 57600 bytes of shared memory.
 CONV3D(conv3d_narrow_bf16, 4, 1, 2, 2)
