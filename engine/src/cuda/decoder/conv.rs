@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{WEIGHTS, input::Bordered};
+use super::{
+    WEIGHTS,
+    hopper::{self, Hopper},
+    input::Bordered,
+};
 use crate::cuda::{
     Arg, Floats, Gpu, Numbers, Precision,
     gpu::Shape,
@@ -48,7 +52,7 @@ pub(in crate::cuda) fn prepare(gpu: &Gpu) -> Result<(), Error> {
     for Kernel { stem, shared, .. } in [WIDE, TALL, NARROW] {
         gpu.allow_shared(&format!("{stem}_bf16"), shared)?;
     }
-    Ok(())
+    hopper::prepare(gpu)
 }
 
 /// Whether a processor has less shared memory than two blocks of `WIDE` want: those of RTX devices have 100 KiB, those of data
@@ -144,6 +148,18 @@ impl Conv {
             To::Frames(out, patch) => (4, out.at(), [out.len(), pixels * outputs], 3 * patch[1], patch),
         };
         assert_eq!(room, needed, "room for the outputs");
+        let before = match time {
+            Time::Causal => 2,
+            Time::Centred => 1,
+        };
+        let sizes = [size.frames, size.height, size.width, size.channels, outputs];
+        let mut numbers = sizes.map(|n| Arg::Int(n as i32)).to_vec();
+        numbers.extend([Arg::Int(before), Arg::Int(mode)]);
+        numbers.extend([time_patch, patch].map(|n| Arg::Int(n as i32)));
+        let places = [x.at(), self.weight.at(), self.bias.at(), out];
+        if let Some(hopper) = Hopper::of(gpu, size, outputs, together, matches!(to, To::Frames(..))) {
+            return hopper.launch(gpu, places, size, outputs, &numbers);
+        }
         let is_for_tensor_cores =
             gpu.precision() == Precision::Bf16 && self.inputs.is_multiple_of(8) && together.is_multiple_of(2);
         let kernel = match is_for_tensor_cores {
@@ -152,18 +168,11 @@ impl Conv {
             true => WIDE,
             false => ANY,
         };
-        let before = match time {
-            Time::Causal => 2,
-            Time::Centred => 1,
-        };
         let line = size.width + kernel.border;
         let tiles = (size.height * line - kernel.border).div_ceil(kernel.pixels);
         let blocks = size.frames * tiles * outputs.div_ceil(kernel.outputs);
-        let mut args = [x.at(), self.weight.at(), self.bias.at(), out].map(Arg::At).to_vec();
-        let sizes = [size.frames, size.height, size.width, size.channels, outputs];
-        args.extend(sizes.map(|n| Arg::Int(n as i32)));
-        args.extend([Arg::Int(before), Arg::Int(mode)]);
-        args.extend([time_patch, patch].map(|n| Arg::Int(n as i32)));
+        let mut args = places.map(Arg::At).to_vec();
+        args.extend(numbers);
         let shape = Shape { grid: [blocks as u32, 1, 1], block: kernel.threads, shared: kernel.shared };
         gpu.launch_typed(kernel.stem, shape, &args)
     }

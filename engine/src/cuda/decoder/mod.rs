@@ -6,6 +6,7 @@
 
 mod block;
 mod conv;
+mod hopper;
 mod input;
 mod level;
 mod resnet;
