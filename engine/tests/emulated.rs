@@ -60,3 +60,23 @@ fn the_general_attention_agrees_with_its_definition() {
 fn norms_turns_and_what_is_done_to_each_element_agree_with_their_definitions() {
     emulate("rows");
 }
+
+#[test]
+fn the_convolution_on_tensor_cores_agrees_with_its_definition() {
+    emulate("conv3d");
+}
+
+#[test]
+fn the_convolution_of_any_numbers_agrees_with_its_definition() {
+    emulate("conv3d_any");
+}
+
+#[test]
+fn a_bordered_input_is_zero_around_and_normalised_inside() {
+    emulate("border");
+}
+
+#[test]
+fn a_packed_weight_has_its_outputs_in_the_order_that_was_asked_for() {
+    emulate("pack");
+}

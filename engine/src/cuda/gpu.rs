@@ -16,7 +16,7 @@ use cudarc::driver::{
 };
 
 use super::{
-    Precision, attention, images,
+    Precision, attention, decoder, images,
     matmul::Matmuls,
     probe::{self, CAPABILITY_MIN},
     upload::Uploads,
@@ -135,6 +135,7 @@ impl Gpu {
         };
         gpu.grew(Matmuls::bytes() as u64);
         attention::prepare(&gpu)?;
+        decoder::prepare(&gpu)?;
         Ok(Arc::new(gpu))
     }
 

@@ -64,6 +64,16 @@ impl Taken {
         let bias = if has_bias { Some(scope.take("bias", &[outputs])?) } else { None };
         Ok(Self { weight, bias })
     }
+
+    /// Those of a convolution over one pixel of one frame, which is a linear layer.
+    ///
+    /// # Errors
+    /// As `Source::take`.
+    pub(crate) fn of_pixel(mut scope: Scope<'_>, [inputs, outputs]: [usize; 2]) -> Result<Self, Error> {
+        let weight = scope.take("weight", &[outputs, inputs, 1, 1, 1])?;
+        let bias = Some(scope.take("bias", &[outputs])?);
+        Ok(Self { weight, bias })
+    }
 }
 
 /// Which part of a layer is held.

@@ -12,50 +12,50 @@ const BLOCKS_MAX: usize = 16;
 const FILE: &str = "vae/config.json";
 
 #[derive(Debug)]
-pub(super) struct Config {
-    pub(super) latent_channels: usize,
+pub(crate) struct Config {
+    pub(crate) latent_channels: usize,
     /// The middle block, then the upper ones.
-    pub(super) blocks: Vec<BlockConfig>,
-    pub(super) timestep: bool,
+    pub(crate) blocks: Vec<BlockConfig>,
+    pub(crate) timestep: bool,
     /// Frames, then rows and columns that a pixel of the last convolution stands for.
-    pub(super) patch: [usize; 2],
-    pub(super) time: Time,
-    pub(super) eps: f32,
-    pub(super) encoder: EncoderConfig,
+    pub(crate) patch: [usize; 2],
+    pub(crate) time: Time,
+    pub(crate) eps: f32,
+    pub(crate) encoder: EncoderConfig,
 }
 
 #[derive(Debug)]
-pub(super) struct BlockConfig {
+pub(crate) struct BlockConfig {
     /// Channels of what comes in, before an upsampler.
-    pub(super) entering: usize,
-    pub(super) channels: usize,
-    pub(super) layers: usize,
-    pub(super) noise: bool,
-    pub(super) upsampler: Option<UpsamplerConfig>,
+    pub(crate) entering: usize,
+    pub(crate) channels: usize,
+    pub(crate) layers: usize,
+    pub(crate) noise: bool,
+    pub(crate) upsampler: Option<UpsamplerConfig>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct UpsamplerConfig {
-    pub(super) residual: bool,
+pub(crate) struct UpsamplerConfig {
+    pub(crate) residual: bool,
     /// How many times fewer channels leave than an upsampler without it would give.
-    pub(super) factor: usize,
+    pub(crate) factor: usize,
 }
 
 #[derive(Debug)]
-pub(super) struct EncoderConfig {
-    pub(super) inputs: usize,
-    pub(super) latent_channels: usize,
-    pub(super) channels: Vec<usize>,
-    pub(super) layers: Vec<usize>,
-    pub(super) halves: Vec<bool>,
+pub(crate) struct EncoderConfig {
+    pub(crate) inputs: usize,
+    pub(crate) latent_channels: usize,
+    pub(crate) channels: Vec<usize>,
+    pub(crate) layers: Vec<usize>,
+    pub(crate) halves: Vec<bool>,
     /// How each block halves; empty in the first age, where all do it by a strided convolution.
-    pub(super) downsamplers: Vec<String>,
+    pub(crate) downsamplers: Vec<String>,
     /// Whether blocks change their number of channels while they halve (0.9.5) or after it.
-    pub(super) widens_by_halving: bool,
+    pub(crate) widens_by_halving: bool,
 }
 
 impl Config {
-    pub(super) fn read(config: &Value) -> Result<Self, Error> {
+    pub(crate) fn read(config: &Value) -> Result<Self, Error> {
         let settings = Settings::new(FILE, config.clone())?;
         settings.only("out_channels", 3)?;
         settings.only("in_channels", 3)?;
@@ -78,10 +78,15 @@ impl Config {
         if encoder.channels.is_empty() {
             return Err(settings.wrong("block_out_channels", "no blocks"));
         }
+        let (blocks, timestep) = (blocks(&settings)?, settings.flag("timestep_conditioning", false)?);
+        if timestep && blocks.iter().any(|block| block.entering != block.channels) {
+            let message = "a block that is told the noise level changes its number of channels";
+            return Err(settings.wrong("decoder_block_out_channels", message));
+        }
         Ok(Self {
             latent_channels,
-            blocks: blocks(&settings)?,
-            timestep: settings.flag("timestep_conditioning", false)?,
+            blocks,
+            timestep,
             patch: [settings.size("patch_size_t", Some(1))?, patch],
             time: if settings.flag("decoder_causal", false)? { Time::Causal } else { Time::Centred },
             eps: settings.number("resnet_norm_eps", Some(1e-6))? as f32,

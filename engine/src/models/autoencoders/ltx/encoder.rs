@@ -4,7 +4,7 @@ use super::config::EncoderConfig;
 use crate::error::Error;
 use crate::weights::Scope;
 
-pub(super) fn check(config: &EncoderConfig, scope: &mut Scope<'_>) -> Result<(), Error> {
+pub(crate) fn check(config: &EncoderConfig, scope: &mut Scope<'_>) -> Result<(), Error> {
     let channels = &config.channels;
     conv(&mut scope.at("conv_in.conv"), config.inputs, channels[0], 3)?;
     let blocks = channels.len() - usize::from(config.widens_by_halving);

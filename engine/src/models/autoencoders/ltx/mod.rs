@@ -16,8 +16,13 @@ use crate::layers::TimestepEmbedding;
 use crate::weights::Source;
 
 use block::Block;
-use config::Config;
-use resnet::{Conv, DECODING, EPS};
+pub(crate) use config::Config;
+#[cfg(feature = "cuda")]
+pub(crate) use config::{BlockConfig, UpsamplerConfig};
+#[cfg(feature = "cuda")]
+pub(crate) use encoder::check as check_encoder;
+use resnet::Conv;
+pub(crate) use resnet::{DECODING, EPS};
 
 /// A loaded decoder.
 #[derive(Debug)]

@@ -6,9 +6,9 @@ use crate::kernels::{self, After, Finish, Into, Norm, Packed, Padded, Time, Volu
 use crate::weights::Scope;
 
 /// What memory is asked for.
-pub(super) const DECODING: &str = "decoding";
+pub(crate) const DECODING: &str = "decoding";
 /// Of the norms over the channels of a pixel.
-pub(super) const EPS: f32 = 1e-8;
+pub(crate) const EPS: f32 = 1e-8;
 const KERNEL: [usize; 3] = [3; 3];
 
 /// A convolution over three frames, rows and columns.
