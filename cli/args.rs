@@ -151,9 +151,13 @@ pub(crate) struct Render {
     /// Where the files go [default: out/JOB]
     #[arg(short, long = "out", value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Worker processes; the cores of this machine are shared out among them
+    /// Worker processes; the devices of this machine are shared out among them
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), value_name = "N")]
     pub(crate) workers: u32,
+    /// `auto`, or a list of `cpu`, `cpu:N` for N devices of each worker, `cuda`, `cuda:INDEX` and `cuda:UUID`
+    /// [default: NVIDIA devices where there are some, else the cores]
+    #[arg(long, env = "CROFT_DEVICES", value_name = "DEVICES")]
+    pub(crate) devices: Option<String>,
     /// Lay a value over the spec: `params.steps=8`, `layers.0.params.size=96x96`
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,

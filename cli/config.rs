@@ -156,6 +156,12 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|v| !v.is_empty())
 }
 
+/// The devices that are left to this process by whoever started it; an empty text leaves it none.
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub(crate) fn visible_devices() -> Option<String> {
+    std::env::var("CUDA_VISIBLE_DEVICES").ok()
+}
+
 /// The client's settings: `flags` (which carry the environment) over `client.toml` over the default.
 pub(crate) fn client(flags: &args::Client) -> Result<Client, Failed> {
     let file: ClientFile = match client_file().filter(|p| p.exists()) {

@@ -7,6 +7,7 @@ mod client;
 mod clock;
 mod commands;
 mod config;
+mod cuda;
 mod exit;
 mod fleet;
 mod interrupt;

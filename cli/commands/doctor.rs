@@ -1,5 +1,7 @@
 //! `croft doctor`: does this machine have what a farm needs, does the store keep its promises, does the coordinator answer.
 
+mod nvidia;
+
 use std::{
     path::{Path, PathBuf},
     time::Instant,
@@ -15,6 +17,7 @@ use croft_proto::{
     v1::GetFarmStatusRequest,
 };
 use croft_rank::confine::{self, Confinement};
+use croft_worker::{Devices, inventory::nvidia::look};
 use object_store::{
     Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path as StorePath,
 };
@@ -23,7 +26,7 @@ use serde_json::json as value;
 use crate::{
     args::{self, Format},
     client::{self, Coordinator},
-    clock, config,
+    clock, config, cuda,
     exit::{Exit, Failed},
     output::{self, Table, bytes},
 };
@@ -56,6 +59,8 @@ struct Finding {
 pub(super) async fn run(args: args::Doctor) -> Result<Exit, Failed> {
     let folder = config::absolute(args.data_dir.unwrap_or_else(|| PathBuf::from(".")))?;
     let mut findings = vec![processor(), memory(), disk(&folder), engine().await, confinement(&folder)];
+    let (seen, probed) = tokio::join!(look(), cuda::probe());
+    findings.extend(nvidia::findings(&seen, &probed, &Devices::Auto, config::visible_devices().as_deref()));
     findings.extend(egress(&args.client));
     if let Some(url) = &args.artifacts {
         let client = config::client(&args.client)?;

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use croft_proto::channel::{Files, Security};
+use croft_worker::Devices;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    args, config,
+    args, config, cuda,
     exit::{Exit, Failed},
     interrupt::Interrupts,
     telemetry::Otlp,
@@ -80,14 +81,18 @@ pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
         Security::Tls(keys) => keys.facts().name.map(|name| name.bare().to_owned()),
         Security::Plaintext => None,
     };
+    let devices: Devices = devices(&settings.devices)?;
+    let cuda = match &devices {
+        Devices::Named { cuda: None, .. } => defaults.cuda.clone(),
+        Devices::Named { .. } | Devices::Auto => cuda::probe().await.map(drop),
+    };
     let config = croft_worker::Config {
         coordinators: settings.coordinators,
         name: settings.name.or(certified).unwrap_or(defaults.name),
         data_dir: settings.data_dir,
-        devices: settings.devices.parse().map_err(|e| {
-            Failed::with(Exit::Usage, format!("devices '{}': {e}", settings.devices))
-                .help("give `auto`, or `cpu:N` for N devices")
-        })?,
+        devices,
+        cuda,
+        visible: config::visible_devices(),
         threads_per_device: settings.threads.or(defaults.threads_per_device),
         tags: settings.tags,
         security,
@@ -133,12 +138,22 @@ pub(super) async fn worker(args: args::Worker) -> Result<Exit, Failed> {
         croft_worker::Error::Denied { .. } => Failed::with(Exit::Denied, error.to_string()).help(
             "a worker's certificate is for its own name: leave --name out, or join with a token for this one",
         ),
+        croft_worker::Error::Device { what, remedy } => Failed::with(Exit::Usage, what).help(remedy),
         croft_worker::Error::Channel(_) | croft_worker::Error::Guarded { .. } => {
             Failed::with(Exit::Usage, error.to_string())
         }
         _ => Failed::new(error.to_string()),
     })?;
     Ok(Exit::Ok)
+}
+
+/// Devices as their owner writes them.
+pub(super) fn devices(text: &str) -> Result<Devices, Failed> {
+    text.parse().map_err(|e| {
+        Failed::with(Exit::Usage, format!("devices '{text}': {e}")).help(
+            "give `auto`, or some of `cpu`, `cpu:N`, `cuda`, `cuda:INDEX` and `cuda:GPU-…`, with commas",
+        )
+    })
 }
 
 fn security(files: Option<Files>) -> Result<Security, Failed> {

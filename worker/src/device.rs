@@ -21,6 +21,7 @@ use crate::{
     config::RankProgram,
     convert,
     eyes::Eyes,
+    inventory::Place,
     rank::{Program, Rank},
     scratch::Scratch,
     target::Target,
@@ -73,6 +74,8 @@ pub(crate) struct Device {
     pub(crate) index: u32,
     pub(crate) worker: Arc<str>,
     pub(crate) threads: u32,
+    /// What its ranks compute on.
+    pub(crate) place: Place,
     pub(crate) program: RankProgram,
     pub(crate) scratch: Arc<Scratch>,
     /// Where files go, as the newest welcome says; `None` before the first.
@@ -259,7 +262,9 @@ impl Device {
         }
         let program = match &self.program {
             RankProgram::Noop => return Ok(None),
-            RankProgram::Child { program, args, environment } => Program { program, args, environment },
+            RankProgram::Child { program, args, environment } => {
+                Program { program, args, environment, place: &self.place }
+            }
         };
         let Some(target) = self.target.borrow().clone() else {
             return Err(self.failure(number, ExitCause::Internal, "an assignment came before a welcome", ""));
@@ -289,7 +294,8 @@ impl Device {
     async fn start(&self, program: Program<'_>, is_gang: bool) -> std::io::Result<Arc<Rank>> {
         let logs = &self.eyes.logs;
         let rank = Rank::start(program, self.threads, self.index, &self.scratch, logs, is_gang).await?;
-        if let Some(bytes) = self.memory_bytes {
+        // On an NVIDIA device it is the device's memory that is meant, and the driver asks the system for far more addresses.
+        if let (Some(bytes), Place::Cpu) = (self.memory_bytes, &self.place) {
             rank.bound(bytes)?;
         }
         Ok(rank)

@@ -24,4 +24,6 @@ pub enum Error {
     Denied { reason: String },
     #[error("no devices: give --devices cpu:N with N of 1 to {max}")]
     NoDevices { max: u32 },
+    #[error("{what}; {remedy}")]
+    Device { what: String, remedy: String },
 }

@@ -10,7 +10,7 @@ mod convert;
 mod device;
 mod error;
 mod eyes;
-mod inventory;
+pub mod inventory;
 mod journal;
 mod logs;
 mod nimby;
@@ -25,7 +25,7 @@ mod target;
 mod told;
 mod trace;
 
-pub use config::{Config, Devices, RankProgram};
+pub use config::{Config, Cpu, Cuda, Devices, Pick, RankProgram};
 pub use error::Error;
 pub use inventory::host_name;
 pub use nimby::FILE as NIMBY_FILE;

@@ -33,7 +33,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{log::Log, render::Routes};
-use crate::{logs::Logs, scratch::Scratch};
+use crate::{inventory::Place, logs::Logs, scratch::Scratch};
 pub(crate) use render::Render;
 
 /// The descriptor that a rank finds its socket on.
@@ -54,6 +54,8 @@ pub(crate) struct Program<'a> {
     pub(crate) args: &'a [String],
     /// On top of the worker's own.
     pub(crate) environment: &'a [(String, String)],
+    /// What it computes on.
+    pub(crate) place: &'a Place,
 }
 
 /// A running rank. Dropping the last hold on it kills the process.
@@ -86,8 +88,8 @@ enum Life {
 }
 
 impl Rank {
-    /// Starts it with `--fd 3 --threads N --scratch DIR`, and `--gang` where it is to reach others, and waits until it is
-    /// ready. What it says goes to `logs`.
+    /// Starts it with `--fd 3 --threads N --scratch DIR`, `--device` for another than the processor, and `--gang` where it is
+    /// to reach others, and waits until it is ready. What it says goes to `logs`.
     pub(crate) async fn start(
         program: Program<'_>,
         threads: u32,
@@ -105,9 +107,11 @@ impl Rank {
             // One heap for all threads: what one has let go of is another's to use, and a render's peak is what it needs.
             .env("MALLOC_ARENA_MAX", "1")
             .envs(program.environment.iter().map(|(name, value)| (name, value)))
+            .envs(program.place.environment())
             .args(["--fd", &FD.to_string(), "--threads", &threads.to_string(), "--scratch"])
             .arg(scratch.attempts())
             .args(is_for_gangs.then_some("--gang"))
+            .args(program.place.arguments())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

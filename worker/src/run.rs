@@ -19,7 +19,6 @@ use uuid::Uuid;
 use crate::{
     Config, Error,
     backoff::Backoff,
-    config::DEVICES_MAX,
     device::{self, Device},
     eyes::Eyes,
     inventory,
@@ -47,9 +46,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let addresses = addresses(&config)?;
     let guard = &config.reach.guard;
     let how = how(guard.clone(), config.security.clone());
-    let (count, threads) = config.shares();
-    if count == 0 || count > DEVICES_MAX {
-        return Err(Error::NoDevices { max: DEVICES_MAX });
+    let offered = inventory::look(&config).await?;
+    for words in &offered.words {
+        tracing::warn!("{words}");
     }
     let gang_address = match config.gang_address {
         Some(address) => address,
@@ -64,13 +63,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let worker: Arc<str> = config.name.as_str().into();
     let mut tasks = JoinSet::new();
     let mut devices = Vec::new();
-    for index in 0..count {
+    let mut infos = Vec::new();
+    for offer in offered.devices {
         let (told, inbox) = device::orders();
         devices.push(told);
         let device = Device {
-            index,
+            index: offer.info.index,
             worker: Arc::clone(&worker),
-            threads,
+            threads: offer.info.threads,
+            place: offer.place,
             program: config.rank.clone(),
             scratch: Arc::clone(&scratch),
             target: targets.clone(),
@@ -83,6 +84,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
             networks: guard.networks().clone(),
             eyes: Arc::clone(&eyes),
         };
+        infos.push(offer.info);
         tasks.spawn(device.run(inbox));
     }
     let (owner, nimby) = watch::channel(nimby::read(&config.data_dir));
@@ -96,11 +98,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol_min: PROTOCOL,
             protocol_max: PROTOCOL,
-            devices: inventory::devices(&config),
+            devices: infos,
             tags: config.tags.clone(),
             running: Vec::new(),
             incarnation: Uuid::new_v4().to_string(),
-            link: config.link.clone(),
+            link: offered.link,
         },
         devices,
         said: devices_said,

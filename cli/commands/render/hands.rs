@@ -58,6 +58,38 @@ impl Shares {
     }
 }
 
+/// What one worker process is given of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    /// As `--devices` takes it.
+    pub(super) devices: String,
+    pub(super) threads: u32,
+}
+
+impl Part {
+    /// One for each worker.
+    pub(super) fn of_cores(shares: Shares) -> Vec<Self> {
+        let Shares { workers, devices, threads } = shares;
+        vec![Self { devices: format!("cpu:{devices}"), threads }; workers as usize]
+    }
+
+    /// NVIDIA devices, dealt out one by one among as many workers as there are devices at most. The first has `beside`
+    /// them so many shares of the cores.
+    pub(super) fn of_devices(uuids: &[&str], workers: u32, beside: u32, cores: u32) -> Vec<Self> {
+        let workers = (workers as usize).clamp(1, uuids.len().max(1));
+        let devices = u32::try_from(uuids.len()).unwrap_or(u32::MAX).saturating_add(beside).max(1);
+        let mut dealt: Vec<Vec<String>> = vec![Vec::new(); workers];
+        for (at, uuid) in uuids.iter().enumerate() {
+            dealt[at % workers].push(format!("cuda:{uuid}"));
+        }
+        if beside > 0 {
+            dealt[0].push(format!("cpu:{beside}"));
+        }
+        let threads = (cores / devices).max(1);
+        dealt.into_iter().map(|devices| Self { devices: devices.join(","), threads }).collect()
+    }
+}
+
 /// Supervised workers. Dropping it kills them.
 #[derive(Debug)]
 pub(super) struct Hands {
@@ -79,7 +111,7 @@ impl Hands {
     pub(super) fn start(
         house: &House,
         address: &str,
-        shares: Shares,
+        parts: &[Part],
         otlp_endpoint: Option<&str>,
         screen: &Screen,
     ) -> Result<Self, Failed> {
@@ -87,7 +119,7 @@ impl Hands {
             .map_err(|e| Failed::new(format!("cannot find this program to start workers from: {e}")))?;
         let stop = CancellationToken::new();
         let mut supervised = JoinSet::new();
-        for number in 1..=shares.workers {
+        for (number, part) in (1..).zip(parts) {
             let name = format!("local-{number}");
             let data_dir = house.scratch(&name);
             let args = [
@@ -101,9 +133,9 @@ impl Hands {
                 "--data-dir",
                 &data_dir.display().to_string(),
                 "--devices",
-                &format!("cpu:{}", shares.devices),
+                &part.devices,
                 "--threads",
-                &shares.threads.to_string(),
+                &part.threads.to_string(),
             ];
             let plan = Plan {
                 args: args
@@ -235,6 +267,22 @@ mod tests {
         assert_eq!(shares(16, 1, 1), (1, 16));
         assert_eq!(shares(16, 2, 6), (3, 2));
         assert_eq!(shares(64, 4, 1000), (16, 1));
+    }
+
+    #[test]
+    fn devices_are_dealt_out_and_none_is_given_twice() {
+        let parts = |workers, beside| {
+            let parts = Part::of_devices(&["GPU-a", "GPU-b", "GPU-c"], workers, beside, 16);
+            parts.into_iter().map(|part| (part.devices, part.threads)).collect::<Vec<_>>()
+        };
+        assert_eq!(parts(1, 0), [("cuda:GPU-a,cuda:GPU-b,cuda:GPU-c".to_owned(), 5)]);
+        assert_eq!(
+            parts(2, 1),
+            [("cuda:GPU-a,cuda:GPU-c,cpu:1".to_owned(), 4), ("cuda:GPU-b".to_owned(), 4)]
+        );
+        assert_eq!(parts(64, 0).len(), 3);
+        let cores = Part::of_cores(Shares { workers: 2, devices: 3, threads: 4 });
+        assert_eq!(cores, vec![Part { devices: "cpu:3".to_owned(), threads: 4 }; 2]);
     }
 
     #[test]

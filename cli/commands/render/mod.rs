@@ -9,12 +9,16 @@ use std::time::{Duration, Instant};
 
 use croft_core::plan::Plan;
 use croft_proto::v1::{CancelJobRequest, Job, JobState, Task, TaskSelector, TaskState};
+use croft_worker::{
+    Cpu, Devices,
+    inventory::{choose, nvidia},
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::{
-    hands::{Hands, Shares},
+    hands::{Hands, Part, Shares},
     house::House,
 };
 use super::{submit, tasks, watch};
@@ -24,7 +28,7 @@ use crate::{
     args,
     args::Format,
     client::{self, Coordinator},
-    config,
+    config, cuda,
     exit::{Exit, Failed, Message},
     interrupt::Interrupts,
     json,
@@ -58,22 +62,14 @@ pub(super) async fn run(args: args::Render) -> Result<Exit, Failed> {
     let cards = Cards::of(&spec, &file)?.all_here(&file)?;
     let plan = file.plan(spec, &cards)?;
     let dir = config::absolute(args.out.unwrap_or_else(|| std::path::Path::new("out").join(&name)))?;
-    let shares = shares(&plan, args.workers);
+    let (parts, words) = parts(&plan, args.workers, args.devices.as_deref().unwrap_or("auto")).await?;
 
     let house = House::claim(&dir)?;
     let screen = Screen::new(Format::Table);
-    screen.note(&format!(
-        "{name}: {} on {} worker{} x {} device{} x {} thread{}",
-        plan.arithmetic(),
-        shares.workers,
-        plural(shares.workers),
-        shares.devices,
-        plural(shares.devices),
-        shares.threads,
-        plural(shares.threads),
-    ));
+    screen.note(&format!("{name}: {} on {}", plan.arithmetic(), words.on));
+    words.unused.iter().for_each(|words| screen.note(words));
     let telemetry = config::Telemetry::of_client(args.telemetry)?;
-    let ended = farm(file, &house, shares, &telemetry, &screen, &mut interrupts).await;
+    let ended = farm(file, &house, &parts, &telemetry, &screen, &mut interrupts).await;
     screen.close();
     let outcome = match ended {
         Ok(Ended::Settled(job, tasks)) => conclude(&house, *job, tasks, started).await,
@@ -97,7 +93,7 @@ enum Ended {
 async fn farm(
     file: SpecFile,
     house: &House,
-    shares: Shares,
+    parts: &[Part],
     telemetry: &config::Telemetry,
     screen: &Screen,
     interrupts: &mut Interrupts,
@@ -111,7 +107,7 @@ async fn farm(
     let stop = CancellationToken::new();
     let mut role = JoinSet::new();
     role.spawn(coordinator.run(stop.clone()));
-    let mut hands = Hands::start(house, &address, shares, telemetry.otlp_endpoint.as_deref(), screen)?;
+    let mut hands = Hands::start(house, &address, parts, telemetry.otlp_endpoint.as_deref(), screen)?;
 
     let ended = tokio::select! {
         ended = one_job(&address, file, &otlp, screen) => ended,
@@ -177,12 +173,68 @@ fn coordinator_config(house: &House) -> Result<croft_coordinator::Config, Failed
     })
 }
 
-fn shares(plan: &Plan, workers: u32) -> Shares {
+/// What is told of the machine before anything is rendered.
+struct Words {
+    on: String,
+    /// Devices that are there and not used.
+    unused: Vec<String>,
+}
+
+/// What each worker gets of the machine.
+async fn parts(plan: &Plan, workers: u32, devices: &str) -> Result<(Vec<Part>, Words), Failed> {
+    let devices = super::roles::devices(devices)?;
     let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+    let workers = workers.min(u32::try_from(plan.tasks()).unwrap_or(u32::MAX)).max(1);
+    let (seen, ranks_can) = match &devices {
+        Devices::Named { cuda: None, .. } => (nvidia::Seen::default(), Ok(())),
+        Devices::Named { .. } | Devices::Auto => {
+            let probed = cuda::probe().await.map(drop);
+            // Nobody is asked about devices that ranks cannot use.
+            let seen = if probed.is_ok() { nvidia::look().await } else { nvidia::Seen::unasked() };
+            (seen, probed)
+        }
+    };
+    let chosen = choose(&devices, &ranks_can, config::visible_devices().as_deref(), &seen)
+        .map_err(|refusal| Failed::with(Exit::Usage, refusal.why).help(refusal.remedy))?;
+    let unused = chosen.words;
+    let beside = match &devices {
+        Devices::Auto | Devices::Named { cpu: None, .. } => 0,
+        Devices::Named { cpu: Some(Cpu::Cores), .. } => cores.saturating_sub(chosen.gpus.len() as u32).max(1),
+        Devices::Named { cpu: Some(Cpu::Shares(shares)), .. } => *shares,
+    };
+    if chosen.gpus.is_empty() {
+        let shares = match &devices {
+            Devices::Named { cpu: Some(Cpu::Shares(devices)), .. } => {
+                let threads = (cores / workers.saturating_mul(*devices).max(1)).max(1);
+                Shares { workers, devices: *devices, threads }
+            }
+            Devices::Named { .. } | Devices::Auto => shares(plan, cores, workers),
+        };
+        return Ok((Part::of_cores(shares), Words { on: on_cores(shares), unused }));
+    }
+    let uuids: Vec<&str> = chosen.gpus.iter().map(|gpu| gpu.uuid.as_str()).collect();
+    let parts = Part::of_devices(&uuids, workers, beside, cores);
+    let names: Vec<&str> = chosen.gpus.iter().map(|gpu| gpu.name.as_str()).collect();
+    let cores = if beside > 0 { format!(" and {beside} of the cores") } else { String::new() };
+    let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+    let on = format!("{count} worker{} with {}{cores}", plural(count), names.join(", "));
+    Ok((parts, Words { on, unused }))
+}
+
+fn shares(plan: &Plan, cores: u32, workers: u32) -> Shares {
     let weights = plan.layers().iter().map(|l| l.card.weights_bytes).max().unwrap_or(0);
     let memory = super::doctor::memory_bytes().unwrap_or(u64::MAX);
-    let workers = workers.min(u32::try_from(plan.tasks()).unwrap_or(u32::MAX)).max(1);
     Shares::of(cores, workers, plan.tasks(), weights, memory)
+}
+
+fn on_cores(shares: Shares) -> String {
+    let Shares { workers, devices, threads } = shares;
+    format!(
+        "{workers} worker{} x {devices} device{} x {threads} thread{}",
+        plural(workers),
+        plural(devices),
+        plural(threads)
+    )
 }
 
 fn plural(n: u32) -> &'static str {

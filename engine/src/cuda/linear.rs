@@ -243,6 +243,10 @@ impl VectorLinear {
         self.weight.len() + self.bias.len()
     }
 
+    pub(crate) fn outputs(&self) -> usize {
+        self.n
+    }
+
     /// Writes the product of `x`, of which SiLU is taken before or after it.
     pub(crate) fn write(
         &self,

@@ -141,20 +141,13 @@ impl Uploads {
 
     /// Nothing is written before the memory is there for which the stream of the device was asked.
     fn follow(&self, gpu: &Gpu) -> Result<(), Error> {
-        let done = || -> Result<(), cudarc::driver::DriverError> {
-            // SAFETY: the event lives until both streams have been told of it.
-            unsafe {
-                let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
-                result::event::record(event, gpu.stream())?;
-                result::stream::wait_event(
-                    self.stream.cu_stream(),
-                    event,
-                    sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT,
-                )?;
-                result::event::destroy(event)
-            }
-        };
-        done().map_err(|error| said("an event", error))
+        after(gpu.stream(), self.stream.cu_stream())
+    }
+
+    /// Has what the device is given from now on wait for all that was asked for.
+    fn lead(&mut self, gpu: &Gpu) -> Result<(), Error> {
+        self.send(gpu)?;
+        after(self.stream.cu_stream(), gpu.stream())
     }
 
     fn finish(&mut self, gpu: &Gpu) -> Result<(), Error> {
@@ -210,6 +203,20 @@ impl Drop for Pinned {
     }
 }
 
+/// Has stream `second` wait for what `first` was given.
+fn after(first: sys::CUstream, second: sys::CUstream) -> Result<(), Error> {
+    let done = || -> Result<(), cudarc::driver::DriverError> {
+        // SAFETY: the event lives until both streams have been told of it.
+        unsafe {
+            let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
+            result::event::record(event, first)?;
+            result::stream::wait_event(second, event, sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT)?;
+            result::event::destroy(event)
+        }
+    };
+    done().map_err(|error| said("an event", error))
+}
+
 /// The kernel that makes numbers of `precision` of stored ones.
 fn conversion(stored: Dtype, precision: Precision) -> Option<&'static str> {
     match (stored, precision) {
@@ -232,6 +239,14 @@ impl Gpu {
             *uploads = Some(Uploads::new(self)?);
         }
         uploads.as_mut().map_or(Ok(()), |uploads| uploads.add(self, tensor, to))
+    }
+
+    /// What the device is given from now on finds all that was asked for.
+    ///
+    /// # Errors
+    /// As `upload`.
+    pub(crate) fn await_uploads(&self) -> Result<(), Error> {
+        self.uploads().as_mut().map_or(Ok(()), |uploads| uploads.lead(self))
     }
 
     /// Returns when all that was asked for is there.

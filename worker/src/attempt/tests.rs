@@ -8,13 +8,14 @@ use futures::StreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory};
 
 use super::*;
+use crate::inventory::Place;
 use crate::logs::Logs;
 use crate::rank::Program;
 use crate::told::{done, listen, listen_to, listens, ready, script, stay, step, write};
 
 /// What `sh ARGS…` is started from.
 fn sh(args: &[String]) -> Program<'_> {
-    Program { program: Path::new("sh"), args, environment: &[] }
+    Program { program: Path::new("sh"), args, environment: &[], place: &Place::Cpu }
 }
 
 fn logs(scratch: &Scratch) -> Arc<Logs> {

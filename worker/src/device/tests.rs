@@ -39,6 +39,7 @@ impl House {
             index: 0,
             worker: "ws-1".into(),
             threads: 1,
+            place: Place::Cpu,
             program,
             scratch,
             target: targets,

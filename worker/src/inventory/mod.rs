@@ -1,10 +1,29 @@
 //! What this machine has to offer, as the hello says it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+mod cpu;
+pub mod nvidia;
+mod offer;
 
-use croft_proto::{channel::Address, egress::Guard, v1::DeviceInfo};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    num::NonZero,
+    time::Duration,
+};
 
-use crate::config::Config;
+use croft_proto::{channel::Address, egress::Guard};
+
+use crate::{
+    Error,
+    config::{Config, DEVICES_MAX, RankProgram},
+};
+use cpu::Processor;
+use nvidia::Seen;
+pub use offer::{Chosen, choose};
+pub(crate) use offer::{Offered, Place};
+
+/// A process that was killed gives a device's memory back within seconds.
+const LOOKS: u32 = 3;
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The host's name, made fit for a worker's: lower case, no characters that a path or a label would mind.
 #[must_use]
@@ -23,31 +42,27 @@ fn named(raw: &str) -> String {
     if name.is_empty() { "worker".to_owned() } else { name.to_owned() }
 }
 
-/// The processor, shared out among the worker's devices.
-pub(crate) fn devices(config: &Config) -> Vec<DeviceInfo> {
-    let (count, threads) = config.shares();
-    let model = processor(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default());
-    let memory = memory_bytes(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default());
-    let device = |index| DeviceInfo {
-        index,
-        kind: "cpu".to_owned(),
-        model: model.clone(),
-        memory_bytes: config.memory_bytes.unwrap_or(memory / u64::from(count.max(1))),
-        threads,
-        resident_models: Vec::new(),
-        gflops: config.gflops.unwrap_or(0),
-    };
-    (0..count).map(device).collect()
+/// What the worker has to offer; `nvidia-smi` is asked where its answer counts.
+pub(crate) async fn look(config: &Config) -> Result<Offered, Error> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let cores = u32::try_from(cores).unwrap_or(DEVICES_MAX);
+    let seen = if offer::asks(config) { settled(config).await } else { offer::unasked(config) };
+    offer::offer(config, cores, &Processor::read(), &seen)
 }
 
-fn processor(cpuinfo: &str) -> String {
-    let name = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
-}
-
-fn memory_bytes(meminfo: &str) -> u64 {
-    let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB"));
-    kib.and_then(|kib| kib.trim().parse::<u64>().ok()).unwrap_or(0) << 10
+/// What there is of NVIDIA devices once the ranks of a worker before this one have let go of them.
+async fn settled(config: &Config) -> Seen {
+    let mut seen = nvidia::look().await;
+    let RankProgram::Child { program, .. } = &config.rank else { return seen };
+    for _ in 0..LOOKS {
+        // Those of another worker that shares the devices stay.
+        if !seen.is_held_by(program) {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+        seen = nvidia::look().await;
+    }
+    seen
 }
 
 /// The address of this machine from which the first of `coordinators` is dialled; loopback where there is no way.
@@ -75,12 +90,5 @@ mod tests {
         assert_eq!(named("WS-Kim.studio.lan"), "ws-kim.studio.lan");
         assert_eq!(named("_raum 7"), "raum-7");
         assert_eq!(named(""), "worker");
-    }
-
-    #[test]
-    fn the_systems_words_are_read() {
-        assert_eq!(processor("processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\n"), "Some CPU @ 3 GHz");
-        assert_eq!(memory_bytes("MemTotal:       24576 kB\nMemFree: 1 kB\n"), 24 << 20);
-        assert_eq!(memory_bytes(""), 0);
     }
 }

@@ -105,7 +105,7 @@ impl Conv {
         let tensor = scope.take("weight", &[outputs, inputs, 3, 3, 3])?;
         let stored = Numbers::room(gpu, outputs * inputs * TAPS, WEIGHTS)?;
         gpu.upload(tensor.stored(None), stored.at())?;
-        gpu.uploaded()?;
+        gpu.await_uploads()?;
         let order: Vec<u32> = (0..outputs).map(|j| order(j) as u32).collect();
         let bias: Vec<f32> = order.iter().filter_map(|j| bias.get(*j as usize)).copied().collect();
         let bias = Floats::from(gpu, &bias, WEIGHTS)?;

@@ -65,7 +65,10 @@ impl Decoder {
         config: &serde_json::Value,
         source: &mut Source,
     ) -> Result<Self, Error> {
-        gpu.enter()?;
+        gpu.loading(|| Self::load_parts(gpu, config, source))
+    }
+
+    fn load_parts(gpu: &Arc<Gpu>, config: &serde_json::Value, source: &mut Source) -> Result<Self, Error> {
         let config = Config::read(config)?;
         ltx::check_encoder(&config.encoder, &mut source.root().at("encoder"))?;
         let before = source.parameters();
@@ -97,7 +100,6 @@ impl Decoder {
             |j| of_patch(j, config.patch),
         )?;
         let numbers = source.parameters() - before;
-        gpu.end_uploads()?;
         Ok(Self {
             gpu: Arc::clone(gpu),
             enter,
