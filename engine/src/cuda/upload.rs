@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::weights::Stored;
 
 /// Bytes that are read at once, of one tensor or of several.
-const SLOT: usize = 32 << 20;
+const SLOT: usize = 16 << 20;
 /// Slots that are read or copied at the same time.
 const SLOTS: usize = 4;
 /// Bytes that one thread reads at a time.
