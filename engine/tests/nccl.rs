@@ -152,8 +152,11 @@ fn sums_and_clips_over_nccl_are_those_of_one_rank() {
 fn a_rank_that_is_killed_or_stopped_frees_the_other_and_is_named() {
     for signal in ["-KILL", "-STOP"] {
         let Some(mut ranks) = pair_or_said() else { return };
+        // Neither sums alone.
         for rank in &mut ranks {
             rank.tell("sum for ever");
+        }
+        for rank in &mut ranks {
             rank.says("summed");
         }
         let since = Instant::now();

@@ -1,5 +1,5 @@
 //! From a file to a device: threads read into pinned memory while the copies before run, and what is stored in another type is
-//! converted on the device.
+//! converted on the device. Clips come back the same way.
 
 use std::sync::Arc;
 
@@ -150,6 +150,37 @@ impl Uploads {
         after(self.stream.cu_stream(), gpu.stream())
     }
 
+    /// Brings numbers from `from`, behind all that the device was given: while one slot is copied there, threads empty the one
+    /// before it.
+    fn fetch(&mut self, gpu: &Gpu, from: CUdeviceptr, into: &mut [f32]) -> Result<(), Error> {
+        self.finish(gpu)?;
+        let told = |error| said("a copy from the device", error);
+        let each = SLOT / size_of::<f32>();
+        let mut parts: Vec<&mut [f32]> = into.chunks_mut(each).collect();
+        for i in 0..parts.len() + 1 {
+            if let Some(part) = parts.get(i) {
+                let slot = &self.slots[i % SLOTS];
+                // SAFETY: the slot has room for it, is empty, and is kept until the event says that the copy is done.
+                unsafe {
+                    let host = std::slice::from_raw_parts_mut(slot.host.cast::<f32>(), part.len());
+                    result::memcpy_dtoh_async(host, from + (i * SLOT) as u64, gpu.stream()).map_err(told)?;
+                    result::event::record(slot.done, gpu.stream()).map_err(told)?;
+                }
+            }
+            if let Some(before) = i.checked_sub(1) {
+                let (slot, part) = (&self.slots[before % SLOTS], &mut *parts[before]);
+                // SAFETY: the event was recorded behind the copy.
+                unsafe { result::event::synchronize(slot.done) }.map_err(told)?;
+                // SAFETY: the copy has written as many.
+                let host = unsafe { std::slice::from_raw_parts(slot.host.cast::<f32>(), part.len()) };
+                part.par_chunks_mut(PIECE / 4)
+                    .zip(host.par_chunks(PIECE / 4))
+                    .for_each(|(to, from)| to.copy_from_slice(from));
+            }
+        }
+        Ok(())
+    }
+
     fn finish(&mut self, gpu: &Gpu) -> Result<(), Error> {
         self.send(gpu)?;
         self.stream.synchronize().map_err(|error| said("a copy to the device", error))
@@ -234,11 +265,23 @@ impl Gpu {
     /// # Errors
     /// `Io` when the file cannot be read, or `Device`.
     pub(crate) fn upload(&self, tensor: Stored, to: CUdeviceptr) -> Result<(), Error> {
+        self.with_slots(|uploads| uploads.add(self, tensor, to))
+    }
+
+    /// Brings many numbers from `from`, behind all that the device was given.
+    ///
+    /// # Errors
+    /// `Device`.
+    pub(super) fn fetch(&self, from: CUdeviceptr, into: &mut [f32]) -> Result<(), Error> {
+        self.with_slots(|uploads| uploads.fetch(self, from, into))
+    }
+
+    fn with_slots<T>(&self, act: impl FnOnce(&mut Uploads) -> Result<T, Error>) -> Result<T, Error> {
         let mut uploads = self.uploads();
-        if uploads.is_none() {
-            *uploads = Some(Uploads::new(self)?);
+        match &mut *uploads {
+            Some(uploads) => act(uploads),
+            none => act(none.insert(Uploads::new(self)?)),
         }
-        uploads.as_mut().map_or(Ok(()), |uploads| uploads.add(self, tensor, to))
     }
 
     /// What the device is given from now on finds all that was asked for.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::{
     Broken, Mode, SIGN, Split,
     abort::{Abort, Ends},
+    hears::Hears,
     number::{Number, bytes_of},
     tcp::Mesh,
     threads::Seat,
@@ -34,24 +35,6 @@ pub struct Group {
     wait: Duration,
     idle: Duration,
     hears: Hears,
-}
-
-/// Who hears that this rank waits.
-#[derive(Default)]
-struct Hears(Option<Box<dyn FnMut() + Send>>);
-
-impl Hears {
-    fn waits(&mut self) {
-        if let Some(hears) = &mut self.0 {
-            hears();
-        }
-    }
-}
-
-impl std::fmt::Debug for Hears {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_some() { "Hears(…)" } else { "Hears" })
-    }
 }
 
 #[derive(Debug)]

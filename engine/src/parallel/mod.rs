@@ -13,6 +13,7 @@
 mod abort;
 mod broken;
 mod group;
+mod hears;
 #[cfg(feature = "nccl")]
 pub mod nccl;
 mod number;
