@@ -42,6 +42,17 @@ fn a_device_alone_is_offered_nearly_whole() {
     assert_eq!((h100.temperature_c, h100.lost_bits, h100.pcie), (Some(31), Some(0), Some((5, 16))));
 }
 
+#[test]
+fn what_a_device_really_said_is_read() {
+    let h200 = one(include_str!("../fixtures/h200.csv"));
+    assert_eq!(h200.refused(), None);
+    assert_eq!((h200.name.as_str(), h200.driver.as_str()), ("NVIDIA H200", "580.159.04"));
+    assert_eq!(h200.offered_bytes(), (143_771 - 616 - 256) * MIB);
+    // Its matrix is underlined, and has nobody else in it.
+    let links = Links::read(include_str!("../fixtures/h200.topo.txt"));
+    assert_eq!(links.between(&[&h200, &Gpu { index: 1, ..Gpu::default() }]), None);
+}
+
 #[tokio::test]
 async fn what_others_hold_is_not_offered_and_they_are_named() {
     let seen = machine(&format!(
