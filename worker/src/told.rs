@@ -4,7 +4,10 @@ use std::path::Path;
 
 use croft_proto::{
     frame,
-    v1::{FromRank, RankDone, RankListens, RankProgress, RankReady, Stage, ToRank, from_rank::What, to_rank},
+    v1::{
+        ExitCause, FromRank, RankDone, RankFailed, RankListens, RankProgress, RankReady, Stage, ToRank,
+        from_rank::What, to_rank,
+    },
 };
 
 /// Says that it is ready.
@@ -45,6 +48,11 @@ pub(crate) fn done(files: &[&str]) -> String {
 pub(crate) fn done_of(id: u64, files: &[&str]) -> String {
     let files = files.iter().map(|&name| name.to_owned()).collect();
     say(What::Done(RankDone { id, files, peak_memory_bytes: 9, ..RankDone::default() }))
+}
+
+/// Says that the first render failed.
+pub(crate) fn failed(cause: ExitCause) -> String {
+    say(What::Failed(RankFailed { id: 1, cause: cause.into(), ..RankFailed::default() }))
 }
 
 /// Stays, and does nothing any more.

@@ -190,8 +190,9 @@ impl Bench<'_> {
                         return done;
                     }
                     Some(from_rank::What::Failed(failed)) => {
-                        if failed.cause() == ExitCause::Internal {
-                            // It may have panicked, which is the end of it.
+                        // It may have panicked, which is the end of it; and a process that has lost its device does not
+                        // get it back.
+                        if matches!(failed.cause(), ExitCause::Internal | ExitCause::DeviceLost) {
                             rank.retire();
                         }
                         let peer_lost = failed.peer_lost;

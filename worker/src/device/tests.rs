@@ -6,7 +6,7 @@ use croft_proto::v1::{RankGang, RankRender, Recipe, to_rank, worker_message::Wha
 use tokio::{task::JoinSet, time::timeout};
 
 use super::*;
-use crate::told::{done, done_of, listen, listen_to, ready, script, stay, step};
+use crate::told::{done, done_of, failed, listen, listen_to, ready, script, stay, step};
 
 /// Far beyond what a script takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -204,6 +204,16 @@ async fn a_rank_that_ends_while_idle_costs_no_attempt() {
     house.give(2).await;
     assert_eq!(house.says().await, "warm: m");
     assert_eq!(house.says().await, "2 done");
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_rank_that_lost_its_device_is_not_asked_again() {
+    let mut house = House::new(shell(&[ready(), listen(), step(), failed(ExitCause::DeviceLost), stay()]));
+    house.give(1).await;
+    for said in ["warm: m", "1 EXIT_CAUSE_DEVICE_LOST", "warm: "] {
+        assert_eq!(house.says().await, said);
+    }
     house.end().await;
 }
 
