@@ -211,6 +211,16 @@ impl Gpu {
         self.stream.synchronize().map_err(|error| said("computing", error))
     }
 
+    /// What the driver says of a device that is lost, without a wait.
+    #[cfg(feature = "nccl")]
+    pub(super) fn trouble(&self) -> Option<Error> {
+        // SAFETY: the stream is there.
+        match unsafe { sys::cuStreamQuery(self.stream()) } {
+            sys::CUresult::CUDA_SUCCESS | sys::CUresult::CUDA_ERROR_NOT_READY => None,
+            other => Some(said("computing", DriverError(other))),
+        }
+    }
+
     /// Whether this device has kernel `name`.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.kernels.contains_key(name)

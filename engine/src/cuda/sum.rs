@@ -25,7 +25,8 @@ pub(crate) fn floats(gpu: &Arc<Gpu>, of: &Floats, group: &mut Group) -> Result<(
 fn reduce<T: Number>(gpu: &Gpu, at: u64, count: usize, group: &mut Group) -> Result<(), Error> {
     #[cfg(feature = "nccl")]
     if let Some(done) = group.reduce_on_device(at, count, T::KIND, gpu.stream()) {
-        return Ok(done?);
+        // A device that is lost breaks the gang, and is what is to be said of it.
+        return done.map_err(|broken| gpu.trouble().unwrap_or(broken.into()));
     }
     let mut values = vec![T::default(); count];
     memory::download(gpu, &mut values, at)?;

@@ -139,7 +139,7 @@ impl Bond {
         wait: Duration,
     ) -> Result<(), Broken> {
         if let Err(trouble) = self.comm.all_reduce(at, count, kind, stream) {
-            return Err(self.broken(Fault::Lost(trouble.to_string())));
+            return Err(self.failed(&trouble));
         }
         self.until(wait, Comm::is_settled)?;
         self.until(wait, |_| stage::is_idle(stream))
@@ -189,7 +189,7 @@ impl Bond {
     /// Waits until the device has done what was begun.
     fn finish(&mut self, begun: Result<(), Trouble>, wait: Duration) -> Result<(), Broken> {
         if let Err(trouble) = begun {
-            return Err(self.broken(Fault::Lost(trouble.to_string())));
+            return Err(self.failed(&trouble));
         }
         self.until(wait, Comm::is_settled)?;
         let idle = self.stage.idle();
@@ -207,7 +207,7 @@ impl Bond {
             match self.comm.trouble().and_then(|()| done(&self.comm)) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
-                Err(trouble) => return Err(self.broken(Fault::Lost(trouble.to_string()))),
+                Err(trouble) => return Err(self.failed(&trouble)),
             }
             if self.ended.load(Ordering::Relaxed) {
                 self.comm.abort();
@@ -224,6 +224,18 @@ impl Bond {
                 look = now + LOOK;
             }
             std::thread::yield_now();
+        }
+    }
+
+    /// Whose a trouble is: CUDA speaks of this rank's own device, unless it felt another's end.
+    fn failed(&mut self, trouble: &Trouble) -> Broken {
+        match trouble {
+            Trouble::Cuda(_) => {
+                let mine = Broken::unable(self.comm.rank(), trouble);
+                let broken = self.mesh.gone().unwrap_or(mine);
+                self.end_with(broken)
+            }
+            Trouble::Absent(_) | Trouble::Nccl(_) => self.broken(Fault::Lost(trouble.to_string())),
         }
     }
 
