@@ -124,8 +124,8 @@ impl Error {
                 "ask for a smaller size or fewer frames, or use a larger machine".into()
             }
             Self::DeviceMemory { .. } => {
-                "ask for a smaller size or fewer frames, let another residency or more ranks share the model, or use a \
-                 larger device"
+                "end what else holds it (see `nvidia-smi`), ask for a smaller size or fewer frames, let another residency or \
+                 more ranks share the model, or use a larger device"
                     .into()
             }
             Self::Device { .. } => "see `nvidia-smi` and the kernel's log; a device that fell off its bus needs a restart".into(),

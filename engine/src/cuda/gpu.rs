@@ -12,7 +12,7 @@ use std::{
 
 use cudarc::driver::{
     CudaContext, CudaStream, DriverError, result,
-    sys::{self, CUdevice_attribute, CUdeviceptr, CUfunction, CUmodule, CUstream},
+    sys::{self, CUdevice_attribute, CUdeviceptr, CUfunction, CUmodule, CUresult, CUstream},
 };
 
 use super::{
@@ -94,13 +94,19 @@ impl Gpu {
     /// Opens device number `ordinal` of those that this process may use.
     ///
     /// # Errors
-    /// `Device` with what is missing, or when the device is too old.
+    /// `NoDevice` with what is missing, or when the device is too old; `DeviceMemory`; `Device`.
     pub fn open(ordinal: usize, precision: Precision) -> Result<Arc<Self>, Error> {
         probe::driver().and_then(|_| probe::cublas()).map_err(|absent| Error::NoDevice {
             message: absent.to_string(),
             remedy: absent.remedy().to_owned(),
         })?;
-        let context = CudaContext::new(ordinal).map_err(|error| said("opening the device", error))?;
+        let context = CudaContext::new(ordinal).map_err(|error| match error.0 {
+            CUresult::CUDA_ERROR_INVALID_DEVICE => Error::NoDevice {
+                message: format!("CUDA shows this process no device of number {ordinal}"),
+                remedy: "see `nvidia-smi -L` and CUDA_VISIBLE_DEVICES".into(),
+            },
+            _ => said("opening the device", error),
+        })?;
         let attribute = |which| context.attribute(which).map_err(|error| said("asking the device", error));
         let major = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
         let minor = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
@@ -117,7 +123,7 @@ impl Gpu {
         let total = context.total_mem().map_err(|error| said("asking the device", error))? as u64;
         keep_freed_memory(&context)?;
         let (modules, kernels) = load(capability)?;
-        let matmuls = Mutex::new(Matmuls::new()?);
+        let matmuls = Mutex::new(Matmuls::new(total)?);
         let gpu = Self {
             matmuls,
             uploads: Mutex::new(None),
@@ -216,7 +222,7 @@ impl Gpu {
     pub(super) fn trouble(&self) -> Option<Error> {
         // SAFETY: the stream is there.
         match unsafe { sys::cuStreamQuery(self.stream()) } {
-            sys::CUresult::CUDA_SUCCESS | sys::CUresult::CUDA_ERROR_NOT_READY => None,
+            CUresult::CUDA_SUCCESS | CUresult::CUDA_ERROR_NOT_READY => None,
             other => Some(said("computing", DriverError(other))),
         }
     }
@@ -354,6 +360,16 @@ fn load(capability: u32) -> Result<(Vec<CUmodule>, BTreeMap<String, Kernel>), Er
         }
     }
     Ok((modules, kernels))
+}
+
+/// Why there was no room for `bytes`, beside `held` that this process holds of the device's `total`.
+pub(super) fn refused(what: &str, bytes: usize, [held, total]: [u64; 2], error: DriverError) -> Error {
+    match error.0 {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
+            Error::DeviceMemory { what: what.to_owned(), bytes: bytes as u64, held, total }
+        }
+        _ => said(what, error),
+    }
 }
 
 /// The driver's word about `what` as an error.

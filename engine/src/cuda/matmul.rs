@@ -14,7 +14,7 @@ use cudarc::{
     driver::{result as driver, sys::CUdeviceptr},
 };
 
-use super::{Gpu, gpu::said};
+use super::{Gpu, gpu::refused};
 use crate::error::Error;
 
 /// What a product may use beside its operands; NVIDIA advises 32 MiB for Hopper.
@@ -72,12 +72,12 @@ struct Plan {
 }
 
 impl Matmuls {
-    /// In the context that is current.
-    pub(super) fn new() -> Result<Self, Error> {
+    /// In the context that is current, of a device of `total` bytes.
+    pub(super) fn new(total: u64) -> Result<Self, Error> {
         let handle = result::create_handle().map_err(|error| failed("opening cuBLASLt", error))?;
         // SAFETY: it is freed when this is dropped.
-        let workspace =
-            unsafe { driver::malloc_sync(WORKSPACE) }.map_err(|error| said("cuBLASLt's workspace", error))?;
+        let workspace = unsafe { driver::malloc_sync(WORKSPACE) }
+            .map_err(|error| refused("cuBLASLt's workspace", WORKSPACE, [0, total], error))?;
         Ok(Self { handle, workspace, plans: HashMap::new() })
     }
 

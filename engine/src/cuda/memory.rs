@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::{
-    result,
-    sys::{CUdeviceptr, CUresult},
-};
+use cudarc::driver::{result, sys::CUdeviceptr};
 
-use super::{Gpu, gpu::said};
+use super::{
+    Gpu,
+    gpu::{refused, said},
+};
 use crate::error::Error;
 
 /// Numbers that come by way of pinned memory: a clip, and not the velocity of a step.
@@ -34,13 +34,7 @@ impl Memory {
                 gpu.grew(bytes as u64);
                 Ok(Self { gpu: Arc::clone(gpu), at, bytes })
             }
-            Err(error) if error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY => Err(Error::DeviceMemory {
-                what: what.to_owned(),
-                bytes: bytes as u64,
-                held: gpu.held(),
-                total: gpu.total(),
-            }),
-            Err(error) => Err(said(what, error)),
+            Err(error) => Err(refused(what, bytes, [gpu.held(), gpu.total()], error)),
         }
     }
 

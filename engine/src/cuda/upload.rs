@@ -4,13 +4,16 @@
 use std::sync::Arc;
 
 use cudarc::driver::{
-    CudaStream, result,
-    sys::{self, CUdeviceptr, CUevent},
+    CudaStream, DriverError, result,
+    sys::{self, CUdeviceptr, CUevent, CUresult},
 };
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-use super::{Arg, Gpu, Precision, gpu::said};
+use super::{
+    Arg, Gpu, Precision,
+    gpu::{refused, said},
+};
 use crate::error::Error;
 use crate::weights::Stored;
 
@@ -61,7 +64,7 @@ impl Uploads {
         for _ in 0..SLOTS {
             // SAFETY: both are given back when this is dropped.
             let (host, done) = unsafe {
-                let host = result::malloc_host(SLOT, 0).map_err(|error| said("pinned memory", error))?;
+                let host = result::malloc_host(SLOT, 0).map_err(|error| unpinned(SLOT, error))?;
                 let done = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
                     .map_err(|error| said("an event", error))?;
                 (host, done)
@@ -121,7 +124,9 @@ impl Uploads {
             let kernel = conversion(of.dtype(), gpu.precision());
             if kernel.is_some() && slot.stage == 0 {
                 // SAFETY: it is freed when this is dropped.
-                slot.stage = unsafe { result::malloc_sync(SLOT) }.map_err(|error| said("a stage", error))?;
+                slot.stage = unsafe { result::malloc_sync(SLOT) }.map_err(|error| {
+                    refused("a stage for weights", SLOT, [gpu.held(), gpu.total()], error)
+                })?;
             }
             let landing = if kernel.is_some() { slot.stage + *at as u64 } else { *to };
             // SAFETY: there is room for as much on both sides, and the event keeps the host's until the copy is done.
@@ -212,7 +217,7 @@ pub(super) struct Pinned {
 impl Pinned {
     pub(super) fn new(bytes: usize) -> Result<Self, Error> {
         // SAFETY: it is given back when this is dropped.
-        let host = unsafe { result::malloc_host(bytes, 0) }.map_err(|error| said("pinned memory", error))?;
+        let host = unsafe { result::malloc_host(bytes, 0) }.map_err(|error| unpinned(bytes, error))?;
         // SAFETY: it is that long, and nobody else knows of it.
         unsafe { host.write_bytes(0, bytes) };
         Ok(Self { host: host.cast(), bytes })
@@ -234,9 +239,19 @@ impl Drop for Pinned {
     }
 }
 
+/// Why there is no pinned memory: it is the machine's that ran out, and not the device's.
+fn unpinned(bytes: usize, error: DriverError) -> Error {
+    match error.0 {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
+            Error::OutOfMemory { what: "pinned memory".into(), bytes: bytes as u64 }
+        }
+        _ => said("pinned memory", error),
+    }
+}
+
 /// Has stream `second` wait for what `first` was given.
 fn after(first: sys::CUstream, second: sys::CUstream) -> Result<(), Error> {
-    let done = || -> Result<(), cudarc::driver::DriverError> {
+    let done = || -> Result<(), DriverError> {
         // SAFETY: the event lives until both streams have been told of it.
         unsafe {
             let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
