@@ -32,7 +32,24 @@ pub(crate) struct Inputs {
     pub(crate) v: Rows,
 }
 
-/// Writes `softmax(scale q k^T + bias) v` for each head.
+/// The widest head that a kernel takes.
+const HEAD_MAX: usize = 256;
+
+/// Whether `what` can be computed here, whose heads are so wide.
+///
+/// # Errors
+/// `Unsupported`.
+pub(crate) fn check(what: &str, head: usize) -> Result<(), Error> {
+    if head <= HEAD_MAX {
+        return Ok(());
+    }
+    Err(Error::Unsupported {
+        what: format!("{what} with heads {head} wide, more than {HEAD_MAX}, on an NVIDIA device"),
+        remedy: "render it on the cores: --devices cpu".into(),
+    })
+}
+
+/// Writes `softmax(scale q k^T + bias) v` for each head, whose width was checked.
 pub(crate) fn attention(gpu: &Gpu, size: Heads, inputs: Inputs, out: Rows, bias: Bias) -> Result<(), Error> {
     let keys = match bias {
         Bias::None => 0,
@@ -195,7 +212,7 @@ impl Flash {
     }
 }
 
-/// Any size of a head, in either precision; one block for each tile of queries of a head.
+/// Any size of a head up to `HEAD_MAX`, in either precision; one block for each tile of queries of a head.
 fn general(
     gpu: &Gpu,
     size: Heads,

@@ -65,13 +65,15 @@ impl T5 {
         split: &Split,
     ) -> Result<Self, Error> {
         split.check("the text encoder", "head", config.heads)?;
+        attention::check("a text encoder", config.head)?;
         gpu.loading(|| Self::load_parts(gpu, config, source, split))
     }
 
     fn load_parts(gpu: &Arc<Gpu>, config: Config, source: &mut Source, split: &Split) -> Result<Self, Error> {
         let stays = source.reading() == Reading::All;
         if stays {
-            gpu.reserve(source.bytes().saturating_sub(2 * config.words_numbers()))?;
+            let blocks = source.bytes().saturating_sub(2 * config.words_numbers());
+            gpu.reserve(blocks / config.heads as u64 * split.part(config.heads).len() as u64)?;
         }
         let Around { words, distances, last } = Around::take(&config, source)?;
         let of_block = (Arc::clone(gpu), config.clone(), split.clone());

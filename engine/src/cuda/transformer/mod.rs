@@ -58,7 +58,8 @@ pub(crate) struct Transformer {
 
 impl Transformer {
     /// # Errors
-    /// As `Source::take`; `Unsupported` for a split that leaves a rank without a head; `DeviceMemory`.
+    /// As `Source::take`; `Unsupported` for a split that leaves a rank without a head, and for heads that no kernel takes;
+    /// `DeviceMemory`.
     pub(crate) fn load(
         gpu: &Arc<Gpu>,
         config: Config,
@@ -66,17 +67,19 @@ impl Transformer {
         split: &Split,
     ) -> Result<Self, Error> {
         config.check(split)?;
+        super::attention::check("a transformer", config.head)?;
         gpu.loading(|| Self::load_parts(gpu, config, source, split))
     }
 
     fn load_parts(gpu: &Arc<Gpu>, config: Config, source: &mut Source, split: &Split) -> Result<Self, Error> {
         // A block that is read while another computes is read by another thread, and must be there when it is handed over.
         let stays = source.reading() == Reading::All;
-        if stays {
-            gpu.reserve(source.bytes())?;
-        }
         let span = split.layers(config.layers);
-        let width = config.width();
+        let (width, part) = (config.width(), config.columns(split).len());
+        if stays {
+            let [mine, all] = [part * span.len(), width * config.layers].map(|n| n as u64);
+            gpu.reserve(source.bytes() / all * mine)?;
+        }
         let before = source.parameters();
         let of_block = (Arc::clone(gpu), config.clone(), split.clone());
         let blocks = Blocks::load(source, config.layers, span.clone(), move |source, i| {

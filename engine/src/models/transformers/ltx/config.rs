@@ -56,9 +56,14 @@ impl Config {
     }
 
     /// # Errors
-    /// `Unsupported` for a split that leaves a rank without a head, a layer or a branch.
+    /// `Unsupported` for a split that leaves a rank without a head, a layer or a branch, or half of a pair that is turned.
     pub(crate) fn check(&self, split: &Split) -> Result<(), Error> {
         match split.mode() {
+            // Pairs run over all heads side by side.
+            Mode::Tensor if !split.is_whole() && !self.head.is_multiple_of(2) => Err(Error::Unsupported {
+                what: format!("splitting the transformer by heads {} wide, which halve a pair", self.head),
+                remedy: "split it by layers or by guidance, or not at all".into(),
+            }),
             Mode::Tensor => split.check("the transformer", "head", self.heads),
             Mode::Layers => split.check("the transformer", "layer", self.layers),
             Mode::Guidance => split.check("the guidance", "branch", GUIDED),
@@ -74,5 +79,30 @@ impl Config {
     /// Width of the stream: all heads side by side.
     pub fn width(&self) -> usize {
         self.heads * self.head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_that_halve_a_pair_are_split_by_layers_alone() {
+        let config = Config {
+            in_channels: 8,
+            out_channels: 8,
+            heads: 4,
+            head: 3,
+            layers: 2,
+            caption_channels: 8,
+            norm_eps: 1e-6,
+            attention_bias: true,
+            attention_out_bias: true,
+        };
+        let halves = Split::equal(0, 2);
+        assert!(config.check(&Split::whole()).is_ok());
+        assert!(config.check(&halves).is_err());
+        assert!(config.check(&halves.by(Mode::Layers)).is_ok());
+        assert!(Config { head: 6, ..config }.check(&Split::equal(0, 2)).is_ok());
     }
 }
