@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cudarc::driver::{
     result,
-    sys::{self, CUgraph, CUgraphExec, CUstreamCaptureMode},
+    sys::{self, CUgraphExec, CUstreamCaptureMode},
 };
 
 use super::Gpu;
@@ -31,7 +31,6 @@ pub(super) enum Graph {
 #[derive(Debug)]
 pub(super) struct Recorded {
     gpu: Arc<Gpu>,
-    graph: CUgraph,
     exec: CUgraphExec,
 }
 
@@ -42,10 +41,7 @@ impl Drop for Recorded {
     fn drop(&mut self) {
         if self.gpu.enter().is_ok() {
             // SAFETY: nobody begins it any more; the driver waits for what runs.
-            unsafe {
-                let _ = result::graph::exec_destroy(self.exec);
-                let _ = result::graph::destroy(self.graph);
-            }
+            let _ = unsafe { result::graph::exec_destroy(self.exec) };
         }
     }
 }
@@ -100,16 +96,21 @@ fn record(gpu: &Arc<Gpu>, pass: &mut impl FnMut() -> Result<(), Error>) -> Resul
     unsafe { result::stream::begin_capture(gpu.stream(), mode) }.map_err(told)?;
     let passed = pass();
     // SAFETY: as above; a capture that was begun is ended, whatever came of it.
-    let graph = unsafe { result::stream::end_capture(gpu.stream()) };
-    passed?;
-    let graph = graph.map_err(told)?;
-    // SAFETY: the graph was just made.
-    let exec = unsafe {
-        result::graph::instantiate(
-            graph,
-            sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH,
-        )
+    let drawn = unsafe { result::stream::end_capture(gpu.stream()) };
+    let exec = match (passed, drawn) {
+        (Ok(()), Ok(graph)) => {
+            let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+            // SAFETY: the graph was just made.
+            unsafe { result::graph::instantiate(graph, flags) }.map_err(told)
+        }
+        (Ok(()), Err(error)) => Err(told(error)),
+        (Err(error), _) => Err(error),
+    };
+    if let Ok(graph) = drawn
+        && !graph.is_null()
+    {
+        // SAFETY: nobody else has it, and what was made of it does without it.
+        let _ = unsafe { result::graph::destroy(graph) };
     }
-    .map_err(told)?;
-    Ok(Recorded { gpu: Arc::clone(gpu), graph, exec })
+    Ok(Recorded { gpu: Arc::clone(gpu), exec: exec? })
 }
