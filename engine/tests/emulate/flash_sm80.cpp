@@ -13,10 +13,8 @@ struct Variant {
 
 static const Variant VARIANTS[] = {
     {"flash_sm80_64_bf16", flash_sm80_64_bf16, 64, 128, 128, 64},
-    {"flash_sm80_64_wide_bf16", flash_sm80_64_wide_bf16, 64, 128, 128, 128},
     {"flash_sm80_128_bf16", flash_sm80_128_bf16, 128, 128, 128, 64},
     {"flash_sm80_128_narrow_bf16", flash_sm80_128_narrow_bf16, 128, 128, 128, 32},
-    {"flash_sm80_128_kept_bf16", flash_sm80_128_kept_bf16, 128, 256, 128, 64},
 };
 
 enum class Bias { None, Some, OnlyOneKey, Nothing };

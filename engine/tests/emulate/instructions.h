@@ -112,7 +112,6 @@ inline unsigned short bf16_bits(float x) {
 
 inline unsigned int bf16_pair(float low, float high) { return bf16_bits(low) | (unsigned int)bf16_bits(high) << 16; }
 inline float exp2_approx(float x) { return exp2f(x); }
-inline float rsqrt_approx(float x) { return 1.0f / sqrtf(x); }
 
 #define DYNAMIC_SHARED(name) unsigned char* const name = emulate::dynamic_shared
 

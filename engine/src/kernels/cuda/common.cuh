@@ -80,13 +80,3 @@ __device__ __forceinline__ float block_sum(float x, float* scratch) {
     __syncthreads();
     return x;
 }
-
-__device__ __forceinline__ float block_max(float x, float* scratch) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    x = warp_max(x);
-    if (lane == 0) scratch[warp] = x;
-    __syncthreads();
-    x = warp_max(lane < (int)blockDim.x / 32 ? scratch[lane] : -infinity());
-    __syncthreads();
-    return x;
-}

@@ -352,13 +352,9 @@ __device__ __forceinline__ void conv(const TensorMap* boxes, const TensorMap* ta
                                     {{frames, height, width, channels}, outputs, before, mode, patch_time, patch, line_bits}); \
     }
 
-#ifdef CONV_VARIANT
-CONV3D(conv_variant, CONV_VARIANT)
-#else
 // By pixels and outputs; 226432, 226464 and 214208 bytes of shared memory.
 CONV3D(conv3d_sm90_128_256, 1, 256, 3, 5, false)
 CONV3D(conv3d_sm90_256_128, 2, 128, 3, 7, false)
 CONV3D(conv3d_sm90_128_128, 1, 128, 4, 8, false)
 // For FRAMES, of 48 outputs; 228544 bytes.
 CONV3D(conv3d_sm90_256_48, 2, 48, 5, 7, true)
-#endif

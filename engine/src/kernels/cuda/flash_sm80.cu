@@ -238,8 +238,6 @@ __device__ __forceinline__ void flash(const Bf16* q, const Bf16* k, const Bf16* 
 
 // Head 64.
 FLASH(flash_sm80_64_bf16, 64, 4, 32, 64, true, 2)
-FLASH(flash_sm80_64_wide_bf16, 64, 4, 32, 128, false, 2)
 // Head 128. Two blocks of the first fit an SM of sm_80 and sm_90, two of the narrow one fit sm_86, sm_89 and sm_120.
 FLASH(flash_sm80_128_bf16, 128, 4, 32, 64, false, 2)
 FLASH(flash_sm80_128_narrow_bf16, 128, 4, 32, 32, false, 2)
-FLASH(flash_sm80_128_kept_bf16, 128, 8, 16, 64, true, 1)

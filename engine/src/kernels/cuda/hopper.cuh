@@ -235,19 +235,9 @@ struct Product<64> {
 };
 
 template <>
-struct Product<96> {
-    HOPPER_FROM_SHARED(96, 48, "%48", "%49", "%50")
-};
-
-template <>
 struct Product<128> {
     HOPPER_FROM_SHARED(128, 64, "%64", "%65", "%66")
     HOPPER_FROM_REGISTERS(128, 64, "%64, %65, %66, %67", "%68")
-};
-
-template <>
-struct Product<160> {
-    HOPPER_FROM_SHARED(160, 80, "%80", "%81", "%82")
 };
 
 template <>

@@ -31,23 +31,10 @@ __device__ __forceinline__ void gated_gelu(const T* both, T* out, long long rows
     });
 }
 
-// y = x + bias, rows of `width`: what follows a sum over ranks.
-template <typename T>
-__device__ __forceinline__ void add_bias(T* x, const float* bias, long long count, int width) {
-    by_vectors<T>(count, is_aligned_16(x), THREAD, THREADS, [&](long long i, auto n) {
-        float v[decltype(n)::value];
-        load(x + i, v);
-        for (int j = 0; j < decltype(n)::value; j++) v[j] += bias[(i + j) % width];
-        store(x + i, v);
-    });
-}
-
 extern "C" __global__ void bias_gelu_bf16(Bf16* x, const float* bias, long long count, int width) { bias_gelu(x, bias, count, width); }
 extern "C" __global__ void bias_gelu_f32(float* x, const float* bias, long long count, int width) { bias_gelu(x, bias, count, width); }
 extern "C" __global__ void gated_gelu_bf16(const Bf16* both, Bf16* out, long long rows, int width) { gated_gelu(both, out, rows, width); }
 extern "C" __global__ void gated_gelu_f32(const float* both, float* out, long long rows, int width) { gated_gelu(both, out, rows, width); }
-extern "C" __global__ void add_bias_bf16(Bf16* x, const float* bias, long long count, int width) { add_bias(x, bias, count, width); }
-extern "C" __global__ void add_bias_f32(float* x, const float* bias, long long count, int width) { add_bias(x, bias, count, width); }
 
 // out (count, len) = tables (count, len) + level (len): the modulation of all blocks at one noise level.
 extern "C" __global__ void modulations(const float* tables, const float* level, float* out, long long all, int len) {

@@ -35,13 +35,6 @@ __device__ __forceinline__ float exp2_approx(float x) {
     return y;
 }
 
-// 1/sqrt(x), within 2 ulp or so.
-__device__ __forceinline__ float rsqrt_approx(float x) {
-    float y;
-    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
 // Four 8x8 matrices of 16-bit elements. Lane l gives the address of row l % 8 of matrix l / 8 (16 aligned bytes), and
 // gets from each matrix elements (l / 4, l % 4 * 2) and the one to the right of it.
 __device__ __forceinline__ void ldmatrix_x4(unsigned int (&r)[4], SharedAddress row) {
