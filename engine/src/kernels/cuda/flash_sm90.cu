@@ -7,68 +7,7 @@
 // before the product with the current values, so that the tensor cores work while the softmax is taken.
 //
 // The last tile of keys comes first: only it can be ragged.
-#include "hopper.cuh"
-
-// Where things are and how many. Strides in elements.
-struct FlashShape {
-    int queries, keys, heads, batch;
-    long long out_token, out_batch, bias_batch;
-    float scale;
-};
-
-// How a variant cuts the work, and where its tiles and barriers lie in shared memory (bytes from a multiple of 1024).
-//
-// HEAD: elements of a head, 64 or 128. GROUPS: consumer groups, 2 or 3. KEYS: keys of a tile. STAGES: tiles of keys
-// and as many of values in flight. QUERIES: tiles of queries in flight. OVERLAP: whether the next scores are asked for
-// before the current values. TURNS: whether groups take turns asking for products, 0 not, 1 for both products of a
-// round, 2 for the scores.
-template <int HEAD_, int GROUPS_, int KEYS_, int STAGES_, int QUERIES_, bool OVERLAP_, int TURNS_, bool LAZY_, bool BIAS_>
-struct FlashPlan {
-    static constexpr int HEAD = HEAD_, GROUPS = GROUPS_, KEYS = KEYS_, STAGES = STAGES_, QUERIES = QUERIES_;
-    static constexpr bool OVERLAP = OVERLAP_, LAZY = LAZY_, BIAS = BIAS_;
-    static constexpr int TURNS = TURNS_;
-
-    static constexpr int THREADS = (GROUPS + 1) * GROUP_THREADS;
-    static constexpr int CONSUMER_REGISTERS = GROUPS == 2 ? 240 : 160, PRODUCER_REGISTERS = GROUPS == 2 ? 24 : 32;
-
-    // A tile lies as HEAD / 64 panels of rows of 64 elements (128 bytes).
-    static constexpr int QUERY_PANEL = 64 * 128, QUERY_TILE = HEAD / 64 * QUERY_PANEL;
-    static constexpr int KEY_PANEL = KEYS * 128, KEY_TILE = HEAD / 64 * KEY_PANEL;
-
-    static constexpr int QUERY_TILES = 0;
-    static constexpr int KEY_TILES = QUERY_TILES + QUERIES * GROUPS * QUERY_TILE;
-    static constexpr int VALUE_TILES = KEY_TILES + STAGES * KEY_TILE;
-    static constexpr int BARRIERS = VALUE_TILES + STAGES * KEY_TILE;
-
-    static constexpr int QUERY_FULL = BARRIERS, QUERY_EMPTY = QUERY_FULL + 8 * QUERIES * GROUPS;
-    static constexpr int KEY_FULL = QUERY_EMPTY + 8 * QUERIES * GROUPS, KEY_EMPTY = KEY_FULL + 8 * STAGES;
-    static constexpr int VALUE_FULL = KEY_EMPTY + 8 * STAGES, VALUE_EMPTY = VALUE_FULL + 8 * STAGES;
-    static constexpr int END = VALUE_EMPTY + 8 * STAGES;
-
-    // With room to round the start up.
-    static constexpr int SHARED_BYTES = END + 1024;
-
-    static_assert(KEY_PANEL % 1024 == 0, "swizzled panels start at multiples of 1024 bytes");
-};
-
-// Which queries of which head of which batch item, heads of one item next to each other so that the blocks at work
-// share keys and values in the cache.
-struct FlashTile {
-    int query, head, item;
-
-    template <class Plan>
-    static __device__ __forceinline__ FlashTile at(int tile, const FlashShape& shape) {
-        const int rows = Plan::GROUPS * 64, per_head = (shape.queries + rows - 1) / rows;
-        const int head = tile / per_head;
-        return {(tile - head * per_head) * rows, head % shape.heads, head / shape.heads};
-    }
-
-    template <class Plan>
-    static __device__ __forceinline__ int count(const FlashShape& shape) {
-        const int rows = Plan::GROUPS * 64;
-        return (shape.queries + rows - 1) / rows * shape.heads * shape.batch;
-    }
-};
+#include "flash_sm90.cuh"
 
 template <class Plan>
 __device__ __forceinline__ void flash_copy(const TensorMap* q, const TensorMap* k, const TensorMap* v,
@@ -288,8 +227,8 @@ __device__ __forceinline__ void flash_consume(Bf16* to, const float* bias_from, 
         values.step();
     };
 
-    // The first turn is the first group's.
-    if (Plan::TURNS && group == Plan::GROUPS - 1) named_arrive(1, TURN);
+    // Groups take turns asking for the products of a round. The first turn is the first group's.
+    if (group == Plan::GROUPS - 1) named_arrive(1, TURN);
 
     const int tiles = FlashTile::count<Plan>(shape);
     for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
@@ -317,12 +256,10 @@ __device__ __forceinline__ void flash_consume(Bf16* to, const float* bias_from, 
         // The numerators of a tile are taken while the product with the values of the one before still runs, and the
         // wait for it stands at the start of the next round: within a round the assembler would draw it ahead.
         auto settle = [&](bool is_running) {
-            if constexpr (Plan::OVERLAP) {
-                products_wait<0>();
-                hold(out);
-                hold(parts);
-                if (is_running) free_values();
-            }
+            products_wait<0>();
+            hold(out);
+            hold(parts);
+            if (is_running) free_values();
             flash_round<Plan::KEYS>(parts, scores);
             if (!Plan::LAZY || __any_sync(0xffffffffu, shrink[0] < 1.0f || shrink[1] < 1.0f)) flash_shrink(out, shrink);
             hold(parts);
@@ -332,25 +269,13 @@ __device__ __forceinline__ void flash_consume(Bf16* to, const float* bias_from, 
         for (int key_tile = key_tiles - 2; key_tile >= 0; key_tile--) {
             settle(key_tile < key_tiles - 2);
             if constexpr (Plan::BIAS) flash_load_bias<Plan>(bias, bias_row, key_tile, shape);
-            if constexpr (Plan::OVERLAP) {
-                wait_keys();
-                if constexpr (Plan::TURNS != 0) named_sync(1 + group, TURN);
-                flash_ask_scores<Plan>(scores, queries_operand, operand_of_keys());
-                if constexpr (Plan::TURNS == 2) named_arrive(1 + (group + 1) % Plan::GROUPS, TURN);
-                wait_values();
-                flash_ask_out<Plan>(out, parts, operand_of_values());
-                if constexpr (Plan::TURNS == 1) named_arrive(1 + (group + 1) % Plan::GROUPS, TURN);
-                products_wait<1>();
-            } else {
-                wait_values();
-                flash_ask_out<Plan>(out, parts, operand_of_values());
-                wait_keys();
-                products_wait<0>();
-                hold(out);
-                free_values();
-                flash_ask_scores<Plan>(scores, queries_operand, operand_of_keys());
-                products_wait<0>();
-            }
+            wait_keys();
+            named_sync(1 + group, TURN);
+            flash_ask_scores<Plan>(scores, queries_operand, operand_of_keys());
+            wait_values();
+            flash_ask_out<Plan>(out, parts, operand_of_values());
+            named_arrive(1 + (group + 1) % Plan::GROUPS, TURN);
+            products_wait<1>();
             hold(scores);
             free_keys();
             if constexpr (Plan::BIAS) flash_add_bias<Plan>(scores, bias, log2_scale);
@@ -416,7 +341,7 @@ __device__ __forceinline__ void flash(const TensorMap* q, const TensorMap* k, co
     }
 
 // Of seven that were measured on an H200, the fastest.
-FLASH_KERNEL(flash_sm90_128, 128, 2, 176, 2, 1, true, 1, true, false)
-FLASH_KERNEL(flash_sm90_128_bias, 128, 2, 128, 2, 2, true, 1, false, true)
-FLASH_KERNEL(flash_sm90_64, 64, 3, 128, 2, 2, true, 1, true, false)
-FLASH_KERNEL(flash_sm90_64_bias, 64, 2, 128, 2, 2, true, 1, false, true)
+FLASH_KERNEL(flash_sm90_128, 128, 2, 176, 2, 1, true, false)
+FLASH_KERNEL(flash_sm90_128_bias, 128, 2, 128, 2, 2, false, true)
+FLASH_KERNEL(flash_sm90_64, 64, 3, 128, 2, 2, true, false)
+FLASH_KERNEL(flash_sm90_64_bias, 64, 2, 128, 2, 2, false, true)
