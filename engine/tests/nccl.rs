@@ -21,10 +21,6 @@ use croft_engine::{
     residency::Residency,
 };
 
-#[path = "common/rows.rs"]
-mod rows;
-use rows::row;
-
 const SOON: Duration = Duration::from_secs(20);
 /// Lines of a rank that wait to be looked at.
 const LINES: usize = 4096;
@@ -34,6 +30,15 @@ const SAID: Duration = Duration::from_secs(40);
 const FREED_MAX: Duration = Duration::from_secs(5);
 /// A step that is waited for three times this long, two seconds at least.
 const STEP: Duration = Duration::from_millis(500);
+
+/// Leaves what was measured for `deploy/cuda/check`, whose programs have both features.
+#[cfg(feature = "cuda")]
+fn row(name: &str, shape: &str, value: f64, unit: &str, bound: &str) {
+    croft_engine::cuda::measure::row("nccl", name, shape, (value, unit), Some(bound));
+}
+
+#[cfg(not(feature = "cuda"))]
+fn row(_: &str, _: &str, _: f64, _: &str, _: &str) {}
 
 /// One rank's process, and what it is told and says, a line at a time.
 struct Rank {
@@ -139,12 +144,12 @@ fn sums_and_clips_over_nccl_are_those_of_one_rank() {
     }
     for rank in &mut ranks {
         let off: f32 = rank.says("sums").parse().unwrap();
-        row("nccl", "sums of two ranks", "100003 f32", off.into(), "off", "<= 1e-6");
+        row("sums of two ranks", "100003 f32", off.into(), "off", "<= 1e-6");
         assert!(off <= 1e-6, "{off}");
     }
     let shades: f32 = ranks[0].says("clip").parse().unwrap();
     println!("farthest value of two ranks' clip from one's: {shades:.3}/255");
-    row("nccl", "clip of two ranks beside one's", "builtin 6 steps", shades.into(), "/255", "<= 1");
+    row("clip of two ranks beside one's", "builtin 6 steps", shades.into(), "/255", "<= 1");
     assert!(shades <= 1.0, "{shades}");
 }
 
@@ -164,7 +169,7 @@ fn a_rank_that_is_killed_or_stopped_frees_the_other_and_is_named() {
         let broken = ranks[0].says("broken");
         let freed = since.elapsed();
         println!("{signal}: freed after {freed:.2?}: {broken}");
-        row("nccl", &format!("freed after {signal}"), "", freed.as_secs_f64(), "s", "<= 5");
+        row(&format!("freed after {signal}"), "", freed.as_secs_f64(), "s", "<= 5");
         assert!(broken.starts_with("rank 1 "), "{broken}");
         assert!(freed < FREED_MAX, "{freed:?}");
     }

@@ -62,8 +62,8 @@ pub fn serve(
     serve_on(Device::Cpu, stream, closed)
 }
 
-/// Serves on `stream`, computing on `device`, until the worker closes it or says so; `closed` is told how as soon as it has, even in the middle
-/// of a render.
+/// Serves on `stream`, computing on `device`, until the worker closes it or says so; `closed` is told how as soon as it has,
+/// even in the middle of a render.
 ///
 /// # Errors
 /// When the stream breaks, or the engine panicked: what it left behind is not trusted with another clip.

@@ -1,4 +1,4 @@
-//! What `benches/cuda.rs` and the checks on a device measure; no part of a render.
+//! What `benches/cuda` and the checks on a device measure; no part of a render.
 
 use std::io::Write;
 use std::sync::Arc;
