@@ -24,11 +24,9 @@ pub(crate) async fn probe() -> Result<Facts, Refusal> {
 
 fn judge(probed: Result<Facts, Why>) -> Result<Facts, Refusal> {
     let facts = probed.map_err(|why| {
-        let remedy = match why {
+        let remedy = match &why {
             Why::NotBuilt => "install a croft that was built with `--features cuda`",
-            Why::NoDriver(_) => {
-                "install the driver 580 or a newer one; a container needs its capability `compute`"
-            }
+            Why::NoDriver { remedy, .. } => remedy.as_str(),
         };
         Refusal::new(why.to_string(), remedy)
     })?;
@@ -53,9 +51,11 @@ mod tests {
             nccl: Err("no libnccl.so.2".to_owned()),
         };
         assert!(judge(Ok(facts(Ok("13.1")))).is_ok(), "one device alone needs no NCCL");
+        let no_driver =
+            Why::NoDriver { message: "no libcuda.so.1".to_owned(), remedy: "install driver 580".to_owned() };
         let cases = [
             (Err(Why::NotBuilt), "without the feature `cuda`", "--features cuda"),
-            (Err(Why::NoDriver("no libcuda.so.1".to_owned())), "no libcuda.so.1", "driver 580"),
+            (Err(no_driver), "no libcuda.so.1", "driver 580"),
             (Ok(facts(Err("no libcublasLt.so.13"))), "no libcublasLt.so.13", "LD_LIBRARY_PATH"),
         ];
         for (probed, why, remedy) in cases {

@@ -65,8 +65,8 @@ pub struct Facts {
 pub enum Why {
     #[error("this program was built without the feature `cuda`")]
     NotBuilt,
-    #[error("the driver's library cannot be used: {0}")]
-    NoDriver(String),
+    #[error("{message}")]
+    NoDriver { message: String, remedy: String },
 }
 
 /// Looks for the driver and the libraries, without making use of a device.
@@ -84,7 +84,10 @@ pub fn probe() -> Result<Facts, Why> {
 fn cuda() -> Result<Facts, Why> {
     use crate::cuda::{cublas, driver};
 
-    let version = driver().map_err(|absent| Why::NoDriver(absent.to_string()))?;
+    let version = driver().map_err(|absent| Why::NoDriver {
+        message: absent.to_string(),
+        remedy: absent.remedy().to_owned(),
+    })?;
     let cublas_lt = cublas().map_err(|absent| absent.to_string());
     Ok(Facts {
         cuda: format!("{}.{}", version / 1000, version % 1000 / 10),

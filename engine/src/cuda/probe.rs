@@ -27,7 +27,9 @@ impl Absent {
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Driver => "install the NVIDIA driver, branch 580 or newer",
+            Self::Driver => {
+                "install the NVIDIA driver 580 or a newer one; a container needs its capability `compute`"
+            }
             Self::Cublas => {
                 "install CUDA 13's cuBLAS (Debian: libcublas-13-0, Python: nvidia-cublas) and let the loader find it, by \
                  ldconfig or LD_LIBRARY_PATH"
