@@ -20,6 +20,9 @@ use crate::error::Error;
 /// What a product may use beside its operands; NVIDIA advises 32 MiB for Hopper.
 const WORKSPACE: usize = 64 << 20;
 
+/// Shapes whose plans are kept. A size of clip has a dozen and a length of prompt four, so that a farm's presets all fit.
+const PLANS_MAX: usize = 4096;
+
 /// `cublasOperation_t` of cublas_api.h.
 const AS_IT_IS: i32 = 0;
 const TRANSPOSED: i32 = 1;
@@ -92,6 +95,9 @@ impl Matmuls {
             return Ok(());
         }
         let what = |error| failed(&format!("a product of {rows} x {k} by {n} x {k}"), error);
+        if self.plans.len() >= PLANS_MAX && !self.plans.contains_key(&product) {
+            self.plans.clear();
+        }
         let plan = match self.plans.entry(product) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
@@ -126,6 +132,18 @@ impl Matmuls {
             )
         }
         .map_err(what)
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        // SAFETY: products that were begun by it do without it.
+        unsafe {
+            let _ = result::destroy_matmul_desc(self.description);
+            for layout in [self.weight, self.x, self.out] {
+                let _ = result::destroy_matrix_layout(layout);
+            }
+        }
     }
 }
 
@@ -184,14 +202,9 @@ fn failed(what: &str, CublasError(code): CublasError) -> Error {
 
 impl Drop for Matmuls {
     fn drop(&mut self) {
+        self.plans.clear();
         // SAFETY: nothing of them is used any more.
         unsafe {
-            for plan in self.plans.values() {
-                let _ = result::destroy_matmul_desc(plan.description);
-                for layout in [plan.weight, plan.x, plan.out] {
-                    let _ = result::destroy_matrix_layout(layout);
-                }
-            }
             let _ = result::destroy_handle(self.handle);
             let _ = driver::free_sync(self.workspace);
         }
