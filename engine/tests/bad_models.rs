@@ -149,6 +149,15 @@ fn sizes_that_no_model_has_are_refused_and_never_reckoned_with() {
 }
 
 #[test]
+fn an_upsampler_that_has_nothing_to_add_is_refused() {
+    let folder = copy("ltx095");
+    let narrow = serde_json::json!([4, 16, 32]);
+    edit(&folder, "vae/config.json", |json| json["decoder_block_out_channels"] = narrow);
+    let error = failure(&folder);
+    assert!(matches!(&error, Error::Config { key, .. } if key == "upsample_residual"), "{error}");
+}
+
+#[test]
 fn pieces_that_are_not_sentencepiece_are_refused() {
     let folder = copy("ltx");
     let tokenizer = folder.path().join("tokenizer");

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::upsampler::SPREAD;
 use crate::error::Error;
 use crate::kernels::Time;
 use crate::settings::{SIZE_MAX, Settings};
@@ -132,6 +133,10 @@ fn blocks(settings: &Settings) -> Result<Vec<BlockConfig>, Error> {
         entering /= factor[i];
         let channels = channels[i] / factor[i];
         let upsampler = scaling[i].then_some(UpsamplerConfig { residual: residual[i], factor: factor[i] });
+        if upsampler.is_some_and(|it| it.residual && channels * it.factor < SPREAD) {
+            let message = format!("an upsampler of fewer than {SPREAD} channels has nothing to add");
+            return Err(settings.wrong("upsample_residual", message));
+        }
         blocks.push(BlockConfig { entering, channels, layers: layers[i], noise: noise[i], upsampler });
         entering = channels;
     }

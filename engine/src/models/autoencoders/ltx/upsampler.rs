@@ -7,7 +7,7 @@ use crate::kernels::{self, Padded, Time, Volume};
 use crate::weights::Scope;
 
 /// Pixels that come of one.
-const SPREAD: usize = 8;
+pub(super) const SPREAD: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Upsampler {
