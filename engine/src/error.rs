@@ -41,7 +41,10 @@ pub enum Error {
     #[error("not enough memory for {what}: {bytes} bytes")]
     OutOfMemory { what: String, bytes: u64 },
     #[error(
-        "not enough memory on the device for {what}: {bytes} bytes beside {held} that this rank holds of the device's {total}"
+        "not enough memory on the device for {what}: {} beside {} that this rank holds of the device's {}",
+        sized(*bytes),
+        sized(*held),
+        sized(*total)
     )]
     DeviceMemory { what: String, bytes: u64, held: u64, total: u64 },
     #[error("no device to compute on: {message}")]
@@ -50,6 +53,15 @@ pub enum Error {
     Device { what: String, message: String },
     #[error("{file}: {source}")]
     Io { file: String, source: std::io::Error },
+}
+
+/// Of a device, as people reckon.
+fn sized(bytes: u64) -> String {
+    if bytes < 1 << 30 {
+        format!("{} MiB", bytes.div_ceil(1 << 20))
+    } else {
+        format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+    }
 }
 
 /// Who can do something about a failure.

@@ -60,7 +60,8 @@ pub(crate) fn failed(id: u64, error: &Error, peak: u64) -> RankFailed {
     }
     let remedy = match cause {
         ExitCause::OomDevice => {
-            "fewer frames or pixels, vae_tiling: true, or more ranks need less".to_owned()
+            "fewer frames or pixels, vae_tiling: true, or more ranks need less; others may hold some of it, see `nvidia-smi`"
+                .to_owned()
         }
         _ => error.remedy(),
     };
