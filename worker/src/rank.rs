@@ -193,7 +193,7 @@ impl Rank {
         self.routes.resident()
     }
 
-    /// Nothing more is to begin in it: its engine panicked, or may have, or its device is lost to it.
+    /// Nothing more is to begin in it: its engine panicked, or may have.
     pub(crate) fn retire(&self) {
         self.is_spent.store(true, Ordering::Relaxed);
         self.answer_for();

@@ -190,10 +190,12 @@ impl Bench<'_> {
                         return done;
                     }
                     Some(from_rank::What::Failed(failed)) => {
-                        // It may have panicked, which is the end of it; and a process that has lost its device does not
-                        // get it back.
-                        if matches!(failed.cause(), ExitCause::Internal | ExitCause::DeviceLost) {
+                        if failed.cause() == ExitCause::Internal {
+                            // It may have panicked, which is the end of it.
                             rank.retire();
+                        } else if failed.cause() == ExitCause::DeviceLost {
+                            // A process does not get its device back, and takes its companions with it.
+                            rank.kill().await;
                         }
                         let peer_lost = failed.peer_lost;
                         let failure = convert::of_rank(self.worker, self.device, self.rank, failed);

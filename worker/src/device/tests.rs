@@ -151,6 +151,14 @@ async fn a_rank_that_crashes_costs_one_of_its_companions_a_try() {
 }
 
 #[tokio::test]
+async fn a_lost_device_costs_one_of_the_companions_a_try() {
+    let mut house = two_in_flight(&[failed(ExitCause::DeviceLost), stay()]).await;
+    assert_eq!(house.says().await, "warm: m");
+    assert_eq!(house.says_two().await, ["1 EXIT_CAUSE_DEVICE_LOST", "2 EXIT_CAUSE_YIELDED"]);
+    house.end().await;
+}
+
+#[tokio::test]
 async fn a_shot_that_must_end_at_once_gives_its_companion_back() {
     let mut house = two_in_flight(&[stay()]).await;
     house.orders.revokes.send(Revoke { attempt: shot(1).attempt, now: true }).await.expect("it takes it");
