@@ -33,7 +33,7 @@ pub struct Gpu {
     uploads: Mutex<Option<Uploads>>,
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
-    kernels: BTreeMap<String, Kernel>,
+    kernels: BTreeMap<String, CUfunction>,
     modules: Vec<CUmodule>,
     precision: Precision,
     name: String,
@@ -42,12 +42,6 @@ pub struct Gpu {
     total: u64,
     held: AtomicU64,
     most: AtomicU64,
-}
-
-/// One kernel, loaded.
-#[derive(Clone, Copy)]
-struct Kernel {
-    function: CUfunction,
 }
 
 // SAFETY: handles of the driver may be used from any thread whose current context is theirs, which `enter` sees to; what is
@@ -245,7 +239,7 @@ impl Gpu {
         shape: Shape,
         args: &[Arg<'_>],
     ) -> Result<(), Error> {
-        let kernel = self.kernels.get(name).unwrap_or_else(|| panic!("no kernel {name}"));
+        let &kernel = self.kernels.get(name).unwrap_or_else(|| panic!("no kernel {name}"));
         let [x, y, z] = shape.grid;
         if x == 0 || y == 0 || z == 0 {
             return Ok(());
@@ -253,14 +247,7 @@ impl Gpu {
         let mut pointers: Vec<*mut c_void> = args.iter().map(Arg::address).collect();
         // SAFETY: the arguments are those of the kernel by the word of the caller, and are copied by the call.
         unsafe {
-            result::launch_kernel(
-                kernel.function,
-                (x, y, z),
-                (shape.block, 1, 1),
-                shape.shared,
-                stream,
-                &mut pointers,
-            )
+            result::launch_kernel(kernel, (x, y, z), (shape.block, 1, 1), shape.shared, stream, &mut pointers)
         }
         .map_err(|error| said(name, error))
     }
@@ -278,10 +265,10 @@ impl Gpu {
 
     /// Lets kernel `name` use `bytes` of dynamic shared memory.
     pub(crate) fn allow_shared(&self, name: &str, bytes: u32) -> Result<(), Error> {
-        let Some(kernel) = self.kernels.get(name).filter(|_| bytes > SHARED_FREE) else { return Ok(()) };
+        let Some(&kernel) = self.kernels.get(name).filter(|_| bytes > SHARED_FREE) else { return Ok(()) };
         let which = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         // SAFETY: the function is loaded.
-        unsafe { result::function::set_function_attribute(kernel.function, which, bytes as i32) }
+        unsafe { result::function::set_function_attribute(kernel, which, bytes as i32) }
             .map_err(|error| said(name, error))
     }
 }
@@ -327,7 +314,7 @@ fn keep_freed_memory(context: &CudaContext) -> Result<(), Error> {
     asked().map_err(|error| said("the pool of memory", error))
 }
 
-fn load(capability: u32) -> Result<(Vec<CUmodule>, BTreeMap<String, Kernel>), Error> {
+fn load(capability: u32) -> Result<(Vec<CUmodule>, BTreeMap<String, CUfunction>), Error> {
     let (mut modules, mut kernels) = (Vec::new(), BTreeMap::new());
     for image in images::images(capability) {
         // SAFETY: the image is whole; PTX ends in a zero.
@@ -356,7 +343,7 @@ fn load(capability: u32) -> Result<(Vec<CUmodule>, BTreeMap<String, Kernel>), Er
                 std::ffi::CStr::from_ptr(name)
             };
             let name = CString::from(name).to_string_lossy().into_owned();
-            kernels.insert(name, Kernel { function });
+            kernels.insert(name, function);
         }
     }
     Ok((modules, kernels))

@@ -201,16 +201,16 @@ impl Linear {
         gpu.matmuls().multiply(gpu, product, at)?;
         if finish == Finish::Gelu && !is_fused {
             assert_eq!(out_stride, self.n, "GELU runs over whole rows");
-            gelu(gpu, out, 0, x.rows, self.n)?;
+            gelu(gpu, out, x.rows * self.n)?;
         }
         Ok(())
     }
 }
 
-/// GELU of `x + bias`, where there is a bias, in place.
-fn gelu(gpu: &Gpu, x: CUdeviceptr, bias: CUdeviceptr, rows: usize, width: usize) -> Result<(), Error> {
-    let args = [Arg::At(x), Arg::At(bias), Arg::Long((rows * width) as i64), Arg::Int(width as i32)];
-    gpu.launch_typed("bias_gelu", gpu.spread(rows * width), &args)
+/// GELU of `count` numbers at `x`, in place. The kernel would add a bias; the product has done that.
+fn gelu(gpu: &Gpu, x: CUdeviceptr, count: usize) -> Result<(), Error> {
+    let args = [Arg::At(x), Arg::At(0), Arg::Long(count as i64), Arg::Int(1)];
+    gpu.launch_typed("bias_gelu", gpu.spread(count), &args)
 }
 
 /// A linear layer of one row, whose input and output are in f32.
