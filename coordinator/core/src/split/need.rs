@@ -17,8 +17,6 @@ const STAGES: u64 = 3;
 const FRAMES: u64 = 9;
 /// The border that a convolution reads beyond a frame, in pixels of the clip, both sides.
 const BORDER: u64 = 8;
-/// Rows of the feed-forward layer's hidden form that are held at once; it is four times as wide as the stream.
-const FEED_ROWS: u64 = 1_536;
 /// Of the text encoder: the stream, its normed form, queries, keys, values, what they give, the sum; and two hidden forms of
 /// two and a half times the width.
 const TEXT_STREAMS: u64 = 12;
@@ -56,12 +54,21 @@ impl Kind {
         }
     }
 
-    /// The process and its libraries, on the device.
+    /// The process and its libraries, on the device; of a GPU the driver's part and cuBLASLt's.
     #[must_use]
     pub fn reserve_bytes(self) -> u64 {
         match self {
             Self::Cpu => 48 << 20,
-            Self::Gpu => 512 << 20,
+            Self::Gpu => (512 + 64) << 20,
+        }
+    }
+
+    /// Rows of the feed-forward layer's hidden form that are held at once; it is four times as wide as the stream.
+    #[must_use]
+    fn feed_rows(self) -> u64 {
+        match self {
+            Self::Cpu => 1_536,
+            Self::Gpu => 6_144,
         }
     }
 
@@ -234,7 +241,7 @@ impl Shape {
         };
         let clips = u64::from(part.clips.max(1));
         let decoding = if part.rank == 0 { self.decoding(shot, bytes) } else { 0 };
-        let working = [self.encoding(shot, bytes), self.denoising(shot, part, bytes), decoding];
+        let working = [self.encoding(shot, bytes), self.denoising(shot, part, kind), decoding];
         let phase = |at: usize| Phase { weights: weights[at] * bytes, working: working[at] * clips };
         Need { encode: phase(0), denoise: phase(1), decode: phase(2), reserve: kind.reserve_bytes() }
     }
@@ -284,7 +291,8 @@ impl Shape {
         (TEXT_STREAMS * tokens * TEXT_HEAD * heads + states) * bytes + heads * tokens * tokens * F32_BYTES
     }
 
-    fn denoising(&self, shot: &Shot, part: &Part<'_>, bytes: u64) -> u64 {
+    fn denoising(&self, shot: &Shot, part: &Part<'_>, kind: Kind) -> u64 {
+        let bytes = kind.number_bytes();
         let (tokens, width) = (self.tokens(shot), u64::from(self.width));
         let heads = u64::from(self.heads).max(1);
         let own_heads = if part.mode == Mode::Tensor { part.share(heads) } else { heads };
@@ -298,7 +306,7 @@ impl Shape {
         if part.splits(Mode::Layers) {
             streams += PASSED * tokens * width;
         }
-        let feed = FEED_ROWS.min(branches * tokens) * 4 * own_width;
+        let feed = kind.feed_rows().min(branches * tokens) * 4 * own_width;
         let text_keys = 2 * self.layers_of(part) * branches * u64::from(shot.text_tokens) * own_width;
         let turns = 2 * tokens * own_width * F32_BYTES;
         // Latents, their noise and the decoder's, velocities, and what the ranks tell each other of them.

@@ -76,7 +76,7 @@ fn what_fits_nowhere_waits_and_says_with_what_arithmetic() {
     let why = house.why(&job, 0, 0);
     println!("{}", why.words);
     assert_eq!(why.reason, WaitReason::NoFit);
-    for words in ["denoise 1.3 GiB + ", "reserve 512 MiB", "even streamed", "has 2.0 GiB", "vae_tiling: true"]
+    for words in ["denoise 1.3 GiB + ", "reserve 576 MiB", "even streamed", "has 2.0 GiB", "vae_tiling: true"]
     {
         assert!(why.words.contains(words), "{words}: {}", why.words);
     }
