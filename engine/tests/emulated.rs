@@ -52,6 +52,11 @@ fn flash_attention_on_tensor_cores_agrees_with_its_definition() {
 }
 
 #[test]
+fn flash_attention_on_hopper_agrees_with_its_definition() {
+    emulate("flash_sm90");
+}
+
+#[test]
 fn the_general_attention_agrees_with_its_definition() {
     emulate("attention");
 }
@@ -64,6 +69,11 @@ fn norms_turns_and_what_is_done_to_each_element_agree_with_their_definitions() {
 #[test]
 fn the_convolution_on_tensor_cores_agrees_with_its_definition() {
     emulate("conv3d");
+}
+
+#[test]
+fn the_convolution_on_hopper_agrees_with_its_definition() {
+    emulate("conv3d_sm90");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-// The convolution after its definition, in f64, and what both of its kernels are tested with.
+// The convolution after its definition, in f64, and what all of its kernels are tested with.
 #pragma once
 
 #include "check.h"
@@ -47,13 +47,10 @@ struct Given {
     }
 };
 
-// Runs `kernel` by blocks of `tile_pixels`, of `line` a row, and `tile_outputs`, and compares every output.
-template <typename T, typename Kernel>
-void check_case(const char* name, Kernel kernel, emulate::Order order, const Case& c, int line, int threads,
-                int tile_pixels, int tile_outputs, size_t shared_bytes, double tolerance) {
+// Compares every output that `run(given, bias, out)` has written.
+template <typename T, typename Run>
+void check_outputs(const char* name, const Case& c, double tolerance, Run run) {
     const Given<T> given(c);
-    const int pixels = c.height * line - (line - c.width);
-    const int blocks = c.frames * ((pixels + tile_pixels - 1) / tile_pixels) * ((c.outputs + tile_outputs - 1) / tile_outputs);
     Buffer<T> kept(c.len());
     Buffer<float> shown(c.mode == FRAMES ? c.len() : 0);
     std::vector<double> old(c.len(), 0.0);
@@ -63,8 +60,7 @@ void check_case(const char* name, Kernel kernel, emulate::Order order, const Cas
     }
     void* out = c.mode == FRAMES ? (void*)shown.data : (void*)kept.data;
     const float* bias = c.biased ? given.bias.data : nullptr;
-    emulate::launch(order, kernel, dim3(blocks), dim3(threads), shared_bytes, given.x.data, given.weight.data, bias, out,
-                    c.frames, c.height, c.width, c.channels, c.outputs, c.before, c.mode, c.patch_time, c.patch);
+    run(given, bias, out);
     for (size_t i = 0; i < c.len(); i++) {
         // By where an element lies, what it must be.
         int frame, y, x, j;
@@ -90,4 +86,18 @@ void check_case(const char* name, Kernel kernel, emulate::Order order, const Cas
         const float got = c.mode == FRAMES ? shown[i] : to_f32(kept[i]);
         expect_near(got, given.output(c, frame, y, x, j) + added, c.mode == FRAMES ? 1e-5 : tolerance, name, i);
     }
+}
+
+// Runs `kernel` by blocks of `tile_pixels`, of `line` a row, and `tile_outputs`.
+template <typename T, typename Kernel>
+void check_case(const char* name, Kernel kernel, emulate::Order order, const Case& c, int line, int threads,
+                int tile_pixels, int tile_outputs, size_t shared_bytes, double tolerance) {
+    const int pixels = c.height * line - (line - c.width);
+    const int columns = (c.outputs + tile_outputs - 1) / tile_outputs;
+    const int blocks = c.frames * ((pixels + tile_pixels - 1) / tile_pixels) * columns;
+    check_outputs<T>(name, c, tolerance, [&](const Given<T>& given, const float* bias, void* out) {
+        emulate::launch(order, kernel, dim3(blocks), dim3(threads), shared_bytes, given.x.data, given.weight.data,
+                        bias, out, c.frames, c.height, c.width, c.channels, c.outputs, c.before, c.mode, c.patch_time,
+                        c.patch);
+    });
 }

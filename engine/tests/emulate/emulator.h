@@ -33,6 +33,7 @@
 #define __noinline__
 #define __restrict__ __restrict
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __align__(bytes) __attribute__((aligned(bytes)))
 // One block runs at a time, so its shared variables can be the program's. Nothing else here is local to a thread: what
 // the linker gathers under this name is the shared memory, and can be poisoned whole.
@@ -68,10 +69,11 @@ enum class Order { Ascending, Descending, Shuffled };
 inline constexpr Order ORDERS[] = {Order::Ascending, Order::Descending, Order::Shuffled};
 
 inline constexpr size_t STACK_BYTES = 256 << 10;
-// What a block may have on the smallest of our architectures (sm_86, sm_89, sm_120).
-inline constexpr size_t SHARED_BYTES_MAX = 99 << 10;
+// What a block may have on the smallest of our architectures (sm_86, sm_89, sm_120); hopper.h allows more.
+inline size_t shared_bytes_max = 99 << 10;
 
-enum class State { Runs, AtWarp, AtBlock, Ended };
+// `Waits`: until what `ready` asks about has come to pass.
+enum class State { Runs, AtWarp, AtBlock, Waits, Ended };
 
 struct Copy {
     unsigned char* to;
@@ -88,10 +90,22 @@ struct Thread {
     // What it has come to do with its warp: one function for all 32, and its own part of the arguments.
     void (*perform)(void* const* parts);
     void* part;
+    std::function<bool()> ready;
     // Asynchronous copies, group by group; the last group is still open.
     std::deque<std::vector<Copy>> copies;
 };
 
+// What a card has beside the threads of a block, and threads wait for: see hopper.h.
+struct Beside {
+    // A block of so many threads begins.
+    virtual void start(size_t threads) = 0;
+    // Lets one of the things under way come to pass; whether there was one.
+    virtual bool advance() = 0;
+    // The block has ended.
+    virtual void finish() = 0;
+};
+
+inline Beside* beside;
 inline std::vector<Thread> threads;
 inline Thread* current;
 inline jmp_buf scheduler;
@@ -124,6 +138,14 @@ __attribute__((noinline)) inline void wait(State why) {
     if (_setjmp(current->here) == 0) _longjmp(scheduler, 1);
 }
 
+// Goes on once `ready` says so, which it says once: it may take what it has waited for.
+template <typename Ready>
+void wait_until(Ready ready) {
+    if (ready()) return;
+    current->ready = ready;
+    wait(State::Waits);
+}
+
 // Meets the 31 others of the warp; the last to come does it for all.
 template <typename Part>
 void together(void (*perform)(Part* const*), Part& part) {
@@ -151,21 +173,24 @@ __attribute__((noinline)) inline void go_on(Thread& thread) {
 // Runs the 32 threads from `first` to their next collective, barrier or end, and does the collective.
 inline void step(size_t first) {
     void* parts[32];
-    size_t waiting = 0;
+    void (*perform)(void* const*) = nullptr;
+    size_t waiting = 0, to_come = 0;
     for (size_t i = 0; i < 32; i++) {
         Thread& thread = threads[first + (order == Order::Descending ? 31 - i : i)];
         if (thread.state == State::Runs) go_on(thread);
     }
     for (size_t i = 0; i < 32; i++) {
         Thread& thread = threads[first + i];
+        to_come += thread.state == State::Waits;
         if (thread.state != State::AtWarp) continue;
         waiting++;
         parts[i] = thread.part;
-        if (thread.perform != threads[first].perform) fail("threads of its warp are at different collectives");
+        if (waiting > 1 && thread.perform != perform) fail("threads of its warp are at different collectives");
+        perform = thread.perform;
     }
-    if (waiting == 0) return;
+    if (waiting == 0 || to_come != 0) return;
     if (waiting != 32) fail("only some threads of its warp are at a collective");
-    threads[first].perform(parts);
+    perform(parts);
     for (size_t i = 0; i < 32; i++) threads[first + i].state = State::Runs;
 }
 
@@ -183,6 +208,7 @@ inline void poison_static_shared() {
 
 inline void run_block(std::mt19937& random) {
     poison_static_shared();
+    if (beside) beside->start(threads.size());
     std::memset(dynamic_shared, 0xff, dynamic_shared_bytes);
     for (Thread& thread : threads) {
         thread.state = State::Runs;
@@ -200,6 +226,9 @@ inline void run_block(std::mt19937& random) {
     auto runs = [](const Thread& thread) { return thread.state == State::Runs; };
     while (true) {
         bool any = false;
+        if (beside && order == Order::Shuffled && random() % 4 == 0) beside->advance();
+        for (Thread& thread : threads)
+            if (thread.state == State::Waits && thread.ready()) thread.state = State::Runs;
         if (order == Order::Shuffled) std::shuffle(warps.begin(), warps.end(), random);
         for (size_t first : warps)
             while (std::any_of(&threads[first], &threads[first] + 32, runs)) {
@@ -208,13 +237,18 @@ inline void run_block(std::mt19937& random) {
                 // One step and then another warp, or one warp as far as it comes.
                 if (order == Order::Shuffled && random() % 4 != 0) break;
             }
-        if (any) continue;
+        if (any || (beside && beside->advance())) continue;
         size_t ended = 0;
-        for (Thread& thread : threads) ended += thread.state == State::Ended;
-        if (ended == threads.size()) return;
+        for (Thread& thread : threads) {
+            ended += thread.state == State::Ended;
+            threadIdx = thread.index;
+            if (thread.state == State::Waits) fail("waits for what never comes to pass");
+        }
+        if (ended == threads.size()) break;
         if (ended != 0) fail("some threads of its block are at a barrier, and others have ended");
         for (Thread& thread : threads) thread.state = State::Runs;
     }
+    if (beside) beside->finish();
 }
 
 inline void on_signal(int signal) {
@@ -228,7 +262,7 @@ void launch(Order who, void (*kernel)(Parameters...), dim3 grid, dim3 block, siz
     for (int trap : {SIGSEGV, SIGBUS, SIGILL, SIGTRAP}) signal(trap, on_signal);
     const size_t count = (size_t)block.x * block.y * block.z;
     if (count == 0 || count > 1024 || count % 32 != 0) fail("a block is whole warps, 1024 threads at most");
-    if (shared_bytes > SHARED_BYTES_MAX) fail("more shared memory than some architectures have");
+    if (shared_bytes > shared_bytes_max) fail("more shared memory than a block may have");
     order = who;
     gridDim = grid, blockDim = block;
     body = [=] { kernel(arguments...); };

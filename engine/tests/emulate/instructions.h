@@ -100,9 +100,18 @@ inline void __syncwarp(unsigned int mask = 0xffffffffu) { __ballot_sync(mask, 0)
 
 // From here on: ptx.cuh.
 
-typedef uintptr_t SharedAddress;
+typedef unsigned int SharedAddress;
 
-inline SharedAddress shared_address(const void* p) { return (uintptr_t)p; }
+namespace emulate {
+
+// Where a block's dynamic shared memory begins: aligned as DYNAMIC_SHARED says, and no better.
+inline constexpr SharedAddress SHARED_START = 1024 + 128;
+
+} // namespace emulate
+
+inline SharedAddress shared_address(const void* p) {
+    return emulate::SHARED_START + (SharedAddress)((const unsigned char*)p - emulate::dynamic_shared);
+}
 
 inline unsigned short bf16_bits(float x) {
     const unsigned int bits = __float_as_uint(x);
@@ -119,12 +128,15 @@ namespace emulate {
 
 inline float bf16(unsigned int pair, int half) { return __uint_as_float(half ? pair & 0xffff0000u : pair << 16); }
 
-// A 16-byte piece of this block's dynamic shared memory.
-inline const unsigned char* shared_16(SharedAddress at) {
-    const SharedAddress start = (SharedAddress)dynamic_shared;
+// `bytes` of this block's dynamic shared memory.
+inline unsigned char* shared_bytes(SharedAddress at, size_t bytes) {
+    if (at < SHARED_START || at + bytes > SHARED_START + dynamic_shared_bytes) fail("outside the dynamic shared memory");
+    return dynamic_shared + (at - SHARED_START);
+}
+
+inline unsigned char* shared_16(SharedAddress at) {
     if (at % 16 != 0) fail("16 bytes of shared memory that are not aligned");
-    if (at < start || at + 16 > start + dynamic_shared_bytes) fail("outside the dynamic shared memory");
-    return (const unsigned char*)at;
+    return shared_bytes(at, 16);
 }
 
 struct Matrices {
@@ -190,7 +202,7 @@ inline void mma_bf16(float (&d)[4], const unsigned int (&a)[4], unsigned int b0,
 
 inline void copy_async_16(SharedAddress to, const void* from, bool present) {
     if ((uintptr_t)from % 16 != 0) emulate::fail("an asynchronous copy from an address that is not aligned");
-    emulate::Copy copy = {(unsigned char*)emulate::shared_16(to), {}};
+    emulate::Copy copy = {emulate::shared_16(to), {}};
     if (present) std::memcpy(copy.bytes, from, 16);
     if (emulate::order == emulate::Order::Ascending)
         emulate::current->copies.back().push_back(copy);

@@ -15,6 +15,51 @@ struct alignas(64) TensorMap {
 
 constexpr int GROUP_THREADS = 128;
 
+// Position in a ring of SIZE slots: the slot, and the parity of the round.
+template <int SIZE>
+struct Ring {
+    int slot = 0;
+    u32 parity = 0;
+
+    __device__ __forceinline__ void step() {
+        if (++slot == SIZE) slot = 0, parity ^= 1;
+    }
+};
+
+// Four registers of four lanes, transposed: afterwards lane l of a quad has register l of each of its lanes, in order.
+__device__ __forceinline__ void transpose_quad(u32 (&x)[4]) {
+    const bool odd = threadIdx.x & 1, upper = threadIdx.x & 2;
+#pragma unroll
+    for (int i = 0; i < 4; i += 2) {
+        const u32 got = __shfl_xor_sync(0xffffffffu, odd ? x[i] : x[i + 1], 1);
+        if (odd) x[i] = got;
+        else x[i + 1] = got;
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        const u32 got = __shfl_xor_sync(0xffffffffu, upper ? x[i] : x[i + 2], 2);
+        if (upper) x[i] = got;
+        else x[i + 2] = got;
+    }
+}
+
+// Where a bf16 operand lies in shared memory: rows of 128 bytes, swizzled in units of eight rows (1024 bytes) as the
+// tensor map's 128-byte swizzle leaves them. The start must be a multiple of 1024 bytes plus at most 96 within the row.
+//
+// When k runs along the row (K-major), eight rows further is `rows8` bytes and `columns64` is not looked at; the next
+// k16 is 32 bytes further. When k runs down the rows (MN-major), eight k further is `rows8` bytes, the next 64 columns
+// are `columns64` bytes further, and the next k16 is two units (2048 bytes) further.
+__device__ __forceinline__ u64 operand(u32 address, u32 columns64, u32 rows8) {
+    return (u64)((address & 0x3ffff) >> 4) | (u64)(columns64 >> 4) << 16 | (u64)(rows8 >> 4) << 32 | (u64)1 << 62;
+}
+
+// The operand `bytes` further on.
+__device__ __forceinline__ u64 operand_at(u64 operand, u32 bytes) { return operand + (bytes >> 4); }
+
+// From here on: what C++ cannot say. Under CROFT_EMULATED the file "hopper.h" of the tests gives each of these names its
+// meaning, as in ptx.cuh.
+#ifndef CROFT_EMULATED
+
 // ---- Barriers. A barrier is 8 bytes of shared memory; its phases are told apart by their parity. ----
 
 __device__ __forceinline__ void barrier_init(u32 barrier, u32 arrivals) {
@@ -70,17 +115,6 @@ __device__ __forceinline__ void named_arrive(int id, int threads) {
     asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
-// Position in a ring of SIZE slots: the slot, and the parity of the round.
-template <int SIZE>
-struct Ring {
-    int slot = 0;
-    u32 parity = 0;
-
-    __device__ __forceinline__ void step() {
-        if (++slot == SIZE) slot = 0, parity ^= 1;
-    }
-};
-
 // ---- Copies of tiles. ----
 
 __device__ __forceinline__ void tensor_map_prefetch(const TensorMap* map) {
@@ -108,39 +142,7 @@ __device__ __forceinline__ void registers_take() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
 }
 
-// ---- What stands in registers. ----
-
-// Four registers of four lanes, transposed: afterwards lane l of a quad has register l of each of its lanes, in order.
-__device__ __forceinline__ void transpose_quad(u32 (&x)[4]) {
-    const bool odd = threadIdx.x & 1, upper = threadIdx.x & 2;
-#pragma unroll
-    for (int i = 0; i < 4; i += 2) {
-        const u32 got = __shfl_xor_sync(0xffffffffu, odd ? x[i] : x[i + 1], 1);
-        if (odd) x[i] = got;
-        else x[i + 1] = got;
-    }
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        const u32 got = __shfl_xor_sync(0xffffffffu, upper ? x[i] : x[i + 2], 2);
-        if (upper) x[i] = got;
-        else x[i + 2] = got;
-    }
-}
-
 // ---- Products of a group. ----
-
-// Where a bf16 operand lies in shared memory: rows of 128 bytes, swizzled in units of eight rows (1024 bytes) as the
-// tensor map's 128-byte swizzle leaves them. The start must be a multiple of 1024 bytes plus at most 96 within the row.
-//
-// When k runs along the row (K-major), eight rows further is `rows8` bytes and `columns64` is not looked at; the next
-// k16 is 32 bytes further. When k runs down the rows (MN-major), eight k further is `rows8` bytes, the next 64 columns
-// are `columns64` bytes further, and the next k16 is two units (2048 bytes) further.
-__device__ __forceinline__ u64 operand(u32 address, u32 columns64, u32 rows8) {
-    return (u64)((address & 0x3ffff) >> 4) | (u64)(columns64 >> 4) << 16 | (u64)(rows8 >> 4) << 32 | (u64)1 << 62;
-}
-
-// The operand `bytes` further on.
-__device__ __forceinline__ u64 operand_at(u64 operand, u32 bytes) { return operand + (bytes >> 4); }
 
 // Before the first product, and after plain instructions wrote registers that a product will touch.
 __device__ __forceinline__ void products_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
@@ -249,3 +251,5 @@ template <>
 struct Product<256> {
     HOPPER_FROM_SHARED(256, 128, "%128", "%129", "%130")
 };
+
+#endif
