@@ -4,7 +4,7 @@
 
 #include "../../src/kernels/cuda/flash_sm90.cu"
 
-#include "attention_reference.h"
+#include "flash_case.h"
 
 struct Variant {
     const char* name;
@@ -22,8 +22,6 @@ static const Variant VARIANTS[] = {
     {"flash_sm90_64_bias", flash_sm90_64_bias, true, 64, 384, 128, 128, 99456},
 };
 
-enum class Bias { Some, OnlyOneKey, Nothing };
-
 static TensorMap map_of(const Rows<Bf16>& rows, const Size& size, int tokens, int box) {
     const u64 head = size.head, heads = size.heads, batch = size.batch;
     return emulate::encoded<TensorMap>({rows.data.data, {head, heads, (u64)tokens, batch},
@@ -32,28 +30,13 @@ static TensorMap map_of(const Rows<Bf16>& rows, const Size& size, int tokens, in
 
 static void check(const Variant& variant, emulate::Order order, int batch, int queries, int keys, int heads, int blocks,
                   Bias bias = Bias::Some) {
-    const Size size = {batch, queries, keys, heads, variant.head};
-    const int width = heads * variant.head;
-    Rows<Bf16> q(batch, queries, width, 24), k(batch, keys, width, 8), v(batch, keys, width, 16),
-        out(batch, queries, width, 8);
-    fill_rows(q, batch, queries, width, 1);
-    fill_rows(k, batch, keys, width, 2);
-    fill_rows(v, batch, keys, width, 3);
-    Buffer<float> key_bias((size_t)batch * keys);
-    fill(key_bias, 4, 2.0f);
-    for (size_t i = 0; i < key_bias.len; i++) {
-        if (bias == Bias::Nothing || (bias == Bias::OnlyOneKey && (int)(i % keys) != keys - 1)) key_bias[i] = -INFINITY;
-        if (bias == Bias::Some && i % 5 == 0) key_bias[i] = -INFINITY;
-    }
-    const float scale = 1.0f / sqrtf((float)variant.head);
-    const float* given = variant.biased ? key_bias.data : nullptr;
+    FlashCase given({batch, queries, keys, heads, variant.head}, variant.biased ? bias : Bias::None);
+    const auto& [size, width, q, k, v, out, key_bias, scale, biases] = given;
     emulate::launch_hopper(order, variant.kernel, blocks, variant.threads, variant.shared_bytes,
                            map_of(q, size, queries, 64), map_of(k, size, keys, variant.keys),
-                           map_of(v, size, keys, variant.keys), out.data.data, given, batch, queries, keys, heads,
+                           map_of(v, size, keys, variant.keys), out.data.data, biases, batch, queries, keys, heads,
                            out.token, out.batch, (long long)keys, scale);
-    // Weights and results are rounded to bf16.
-    expect_attention(size, q, k, v, out, given, nullptr, scale, 0.01, variant.name);
-    expect_gaps_untouched(out, width, variant.name);
+    given.expect(variant.name);
 }
 
 int main() {

@@ -14,12 +14,10 @@ use crate::cuda::{
 };
 use crate::error::Error;
 use crate::kernels::Time;
-use crate::models::autoencoders::ltx::DECODING;
+use crate::models::autoencoders::ltx::{DECODING, SPREAD};
 use crate::weights::Scope;
 
 const TAPS: usize = 27;
-/// Places in time and space over which an upsampler spreads its channels.
-pub(super) const SPREAD: usize = 8;
 
 /// One of the kernels, as its source says.
 #[derive(Clone, Copy, Debug)]

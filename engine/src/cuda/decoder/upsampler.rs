@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    conv::{Conv, SPREAD, To},
+    conv::{Conv, To},
     input::Bordered,
 };
 use crate::cuda::{Gpu, Numbers};
 use crate::error::Error;
 use crate::kernels::{Time, Volume};
-use crate::models::autoencoders::ltx::{DECODING, UpsamplerConfig};
+use crate::models::autoencoders::ltx::{DECODING, SPREAD, UpsamplerConfig, stored_output};
 use crate::weights::Scope;
 
 #[derive(Debug)]
@@ -26,8 +26,7 @@ impl Upsampler {
         channels: usize,
         config: UpsamplerConfig,
     ) -> Result<Self, Error> {
-        // Stored with a pixel's eight places running fastest; here the channels of each place lie together.
-        let order = |j: usize| j % channels * SPREAD + j / channels;
+        let order = |j| stored_output(j, channels);
         let (inputs, outputs) = (channels * config.factor, channels * SPREAD);
         let conv = Conv::load_ordered(gpu, scope.at("conv.conv"), inputs, outputs, order)?;
         Ok(Self { conv, residual: config.residual })

@@ -23,6 +23,8 @@ pub(crate) use config::{BlockConfig, UpsamplerConfig};
 pub(crate) use encoder::check as check_encoder;
 use resnet::Conv;
 pub(crate) use resnet::{DECODING, EPS};
+#[cfg(feature = "cuda")]
+pub(crate) use upsampler::{SPREAD, stored_output};
 
 /// A loaded decoder.
 #[derive(Debug)]

@@ -7,7 +7,13 @@ use crate::kernels::{self, Padded, Time, Volume};
 use crate::weights::Scope;
 
 /// Pixels that come of one.
-pub(super) const SPREAD: usize = 8;
+pub(crate) const SPREAD: usize = 8;
+
+/// The stored output for output `j` of the loaded form: stored, a pixel's eight places run fastest; loaded, the channels of each
+/// place lie together.
+pub(crate) fn stored_output(j: usize, channels: usize) -> usize {
+    j % channels * SPREAD + j / channels
+}
 
 #[derive(Debug)]
 pub(super) struct Upsampler {
@@ -22,8 +28,7 @@ impl Upsampler {
         channels: usize,
         config: UpsamplerConfig,
     ) -> Result<Self, Error> {
-        // Stored with a pixel's eight places running fastest; here the channels of each place lie together.
-        let order = |j: usize| j % channels * SPREAD + j / channels;
+        let order = |j| stored_output(j, channels);
         let conv =
             Conv::load_ordered(scope.at("conv.conv"), channels * config.factor, channels * SPREAD, order)?;
         Ok(Self { conv, residual: config.residual })
